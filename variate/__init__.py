@@ -1,0 +1,18 @@
+"""variate learns the distribution of data with (variational) autoencoders and puts it to work."""
+
+import importlib
+
+__all__ = ["UserError", "evaluate", "fit", "info", "load", "reconstruct", "report", "sample"]
+
+_HOMES = {"UserError": "variate.errors", "load": "variate.checkpoint"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: ``import variate`` alone stays instant and free of torch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'variate' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, f"variate.apps.{name}")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,3 @@
+from variate.cli import main
+
+main()

@@ -1,0 +1,163 @@
+"""Measure a run: honest log-likelihoods with their errors, or an autoencoder's reconstruction error."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from cyclopts import Parameter
+
+from variate import baselines, checkpoint, estimate, inference
+from variate.checkpoint import Run
+from variate.data import dataset
+from variate.data.dataset import Dataset
+from variate.errors import UserError
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Run,
+    data: object,
+    labels: object = None,
+    *,
+    samples: int = 100,
+    rows: int | None = 1000,
+    seed: int = 0,
+) -> dict:
+    """Every figure is a mean over examples, in nats per example unless its name says otherwise.
+
+    ELBO, distortion, rate and active units on all rows; log p(x) by importance sampling with ``samples`` draws on a
+    fixed, seeded subset of ``rows`` (None: all). ``log_likelihood_se`` is the standard error across rows,
+    ``log_likelihood_mc_se`` its Monte-Carlo part alone. A conditional model adds ``conditional_log_likelihood_nats``,
+    log p(x|c), and its ELBO bounds that; ``log_likelihood_nats`` is log p(x) with the label summed out. A
+    deterministic autoencoder has no likelihood: it gets ``mse_per_dim``, in model units, beside PCA's.
+    """
+    if samples < 1 or (rows is not None and rows < 1):
+        raise UserError(f"--samples {samples} and --rows {rows} must be at least 1.")
+    test = dataset.load(data, labels, part="test")
+    figures = {"data": f"{test.name}:{test.part}", "n": len(test), "convention": convention(run)}
+    figures["mse_per_dim"] = mse_per_dim(run, test)
+    if run.deterministic:
+        return figures
+    return figures | _elbo(run, test, seed) | _log_likelihood(run, test.subset(rows), samples, seed)
+
+
+def convention(run: Run) -> str:
+    """What the figures are likelihoods of."""
+    if run.deterministic:
+        return "no likelihood: a deterministic autoencoder"
+    if run.binarize != "none":
+        return f"probability of binary values, binarisation {run.binarize}"
+    name = run.config["likelihood"]["name"]
+    if name == "gaussian":
+        unit = "values in [0, 1]" if run.schema.levels else "raw values"
+        return f"probability density of {unit}"
+    return f"probability of whole-number levels 0..{(run.schema.levels or 0) - 1}"
+
+
+def mse_per_dim(run: Run, test: Dataset) -> float:
+    """Mean of (x − f(g(x)))² per value in model units, at the posterior mean."""
+    copies = inference.reconstruction_units(run, test)
+    return float(((test.schema.to_tensor(test.values) - copies) ** 2).mean())
+
+
+def _elbo(run: Run, test: Dataset, seed: int) -> dict:
+    parts = estimate.elbo_parts(run, test, seed)
+    active = estimate.active_units(run, test)
+    elbo = float(parts.elbo_nats.mean())
+    return {
+        "elbo_nats": elbo,
+        "elbo_bits_per_dim": estimate.bits_per_dim(elbo, run),
+        "distortion_nats": float(parts.distortion_nats.mean()),
+        "rate_nats": float(parts.rate_nats.mean()),
+        "unit_nats": [round(float(nats), 4) for nats in parts.unit_nats],
+        "active_units": int(np.sum(active)),
+        "latent_size": len(active),
+    }
+
+
+def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
+    given = estimate.log_likelihood(run, chosen, samples, seed)
+    total = estimate.log_likelihood(run, chosen, samples, seed, marginal=True) if run.conditional else given
+    figures = {
+        "log_likelihood_nats": total.mean,
+        "log_likelihood_se": total.se,
+        "log_likelihood_mc_se": total.mean_mc_se,
+        "bits_per_dim": estimate.bits_per_dim(total.mean, run),
+        "bits_per_dim_se": abs(estimate.bits_per_dim(total.se, run)),
+        "samples": samples,
+        "log_likelihood_n": len(chosen),
+    }
+    if run.conditional:
+        figures["conditional_log_likelihood_nats"] = given.mean
+        figures["conditional_bits_per_dim"] = estimate.bits_per_dim(given.mean, run)
+    return figures
+
+
+def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
+    """The same figure of simple models fitted to the same training rows: PCA's error, or bits/dim by name."""
+    size = run.config["latent"]["size"]
+    if run.deterministic:
+        return {f"PCA, {size} components": baselines.pca_mse_per_dim(train, test, size)}
+    name = "dynamic" if run.binarize == "expected" else run.binarize  # one draw b estimates E_b[log p(b)]
+    train, test = train.binarized(name), test.binarized(name)
+    return {
+        name: estimate.bits_per_dim(nats, run)
+        for name, nats in baselines.likelihood_baselines(train, test, size).items()
+    }
+
+
+def command(
+    run: Path,
+    data: str,
+    *,
+    samples: int = 100,
+    rows: int | None = 1000,
+    compare_with_baselines: Annotated[bool, Parameter(name="--baselines", negative="")] = False,
+    seed: int = 0,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Measure a run: honest log-likelihoods with their errors, or an autoencoder's reconstruction error.
+
+    Parameters
+    ----------
+    run: the folder that fit wrote, or its model file.
+    data: a named set (its test part unless it says mnist:train).
+    samples: draws per row for log p(x); more are tighter and slower.
+    rows: a fixed, seeded subset for log p(x); the ELBO takes all rows.
+    compare_with_baselines: fit simple models to the training part too, and print their figures beside.
+    seed: of the Monte-Carlo noise.
+    json_: print one JSON object.
+    """
+    trained = checkpoint.load(run)
+    figures = evaluate(trained, data, samples=samples, rows=rows, seed=seed)
+    if compare_with_baselines:
+        train, _ = dataset.load(data.partition(":")[0]).split(trained.info["seed"])
+        figures["baselines"] = compare(trained, train, dataset.load(data, part="test"))
+    print(json.dumps(figures, sort_keys=True) if json_ else table(figures))
+
+
+def table(figures: dict) -> str:
+    """The figures for people, a line each, with units and errors."""
+    lines = [f"{figures['data']}, {figures['n']:,} rows; {figures['convention']}"]
+    if "elbo_nats" in figures:
+        lines += [
+            f"ELBO           {figures['elbo_nats']:>10.2f} nats = {figures['elbo_bits_per_dim']:.4f} bits/dim, all rows",
+            f"  distortion   {figures['distortion_nats']:>10.2f} nats",
+            f"  rate         {figures['rate_nats']:>10.2f} nats, "
+            f"{figures['active_units']} of {figures['latent_size']} units active",
+            f"log p(x)       {figures['log_likelihood_nats']:>10.2f} nats = {figures['bits_per_dim']:.4f} "
+            f"± {figures['bits_per_dim_se']:.4f} bits/dim",
+            f"               importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows; "
+            f"standard error {figures['log_likelihood_se']:.2f} nats across rows, "
+            f"{figures['log_likelihood_mc_se']:.3f} Monte Carlo alone",
+        ]
+    if "conditional_log_likelihood_nats" in figures:
+        lines += [
+            f"log p(x | c)   {figures['conditional_log_likelihood_nats']:>10.2f} nats = "
+            f"{figures['conditional_bits_per_dim']:.4f} bits/dim (the ELBO above bounds this one)"
+        ]
+    lines += [f"squared error  {figures['mse_per_dim']:>10.5f} per value at the posterior mean"]
+    lines += [f"  {name:<28} {value:>8.4f}" for name, value in figures.get("baselines", {}).items()]
+    return "\n".join(lines)

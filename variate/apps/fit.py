@@ -1,0 +1,180 @@
+"""Learn the distribution of a data set; the result is a run folder."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from variate import checkpoint, config, train
+from variate.apps.report import report as draw_report
+from variate.checkpoint import Run, RunFolder
+from variate.console import say
+from variate.data import dataset
+from variate.data.dataset import Dataset
+from variate.errors import UserError
+from variate.files import make_folder
+
+__all__ = ["fit"]
+
+
+def fit(
+    data: object,
+    labels: object = None,
+    *,
+    out: str | os.PathLike,
+    recipe: str | None = None,
+    conditional: bool = False,
+    epochs: int | None = None,
+    seed: int = 0,
+    overrides: list[str] | None = None,
+    resume: bool = False,
+) -> Run:
+    """Maximise the recipe's bound on the training rows; the weights of the best validation epoch are kept.
+
+    data: a named set ("mnist"), an array (n, d), (n, H, W) or (n, H, W, C), or a ``Dataset``. A seeded sixth of the
+    rows is held out for validation; a named set's test part is never opened. ``out`` is the run folder. ``overrides``
+    are ``section.key=value`` texts. Raises ``UserError`` for what the caller can mend, ``train.Interrupted`` after
+    Ctrl-C, with the state saved so that ``resume`` goes on.
+    """
+    folder = RunFolder(Path(out))
+    whole = dataset.load(data, labels)
+    if resume:
+        captured, settings, schema = folder.load_state()
+        seed = captured["numbers"]["seed"]
+        if epochs is not None:
+            settings["train"]["epochs"] = epochs
+    else:
+        _refuse_overwriting(folder)
+        captured, schema = None, whole.schema
+        settings = _settings(whole, recipe, conditional, epochs, overrides)
+    training_rows, validation_rows = whole.split(seed)
+    if schema != whole.schema:
+        raise UserError(
+            f"{folder.path} was trained on other data ({schema.describe()}): resume it with the same data."
+        )
+    trainer = _trainer(settings, training_rows, validation_rows, seed)
+    if captured is not None:
+        trainer.restore(captured)
+    make_folder(folder.path)
+    say(_announcement(whole, settings, trainer))
+    _train(trainer, folder, settings, whole)
+    return checkpoint.load(folder.path)
+
+
+def _settings(
+    whole: Dataset, recipe: str | None, conditional: bool, epochs: int | None, overrides: list[str] | None
+) -> dict[str, dict]:
+    settings = config.load_recipe(recipe or config.default_recipe(whole.schema), overrides)
+    if conditional:
+        settings["context"]["name"] = "label"
+    if epochs is not None:
+        settings["train"]["epochs"] = epochs
+    return config.resolve(settings, whole.schema)
+
+
+def _refuse_overwriting(folder: RunFolder) -> None:
+    if folder.model.exists() or folder.state.exists():
+        raise UserError(f"{folder.path} already holds a run: go on with --resume, or choose another --out.")
+
+
+def _trainer(settings: dict, training_rows: Dataset, validation_rows: Dataset, seed: int) -> train.Trainer:
+    model, objective, training = config.build(settings, training_rows.schema, seed)
+    name = settings["data"]["binarize"]
+    validation_rows = validation_rows.binarized(name)
+    if name == "static":  # drawn once and kept
+        training_rows, name = training_rows.binarized(name), "none"
+    return train.Trainer(train.Step(model, objective), training, training_rows, validation_rows, seed, name)
+
+
+def _announcement(whole: Dataset, settings: dict, trainer: train.Trainer) -> str:
+    weights = sum(p.numel() for p in trainer.parameters)
+    likelihood, objective = settings["likelihood"]["name"], settings["objective"]["name"]
+    return (
+        f"{whole.name}: {len(trainer.train_data):,} rows to train on, {len(trainer.valid_data):,} to validate, "
+        f"{whole.schema.describe()}\n"
+        f"{settings['encoder']['name']} encoder, {settings['decoder']['name']} decoder, {weights:,} weights; "
+        f"{settings['latent']['size']} latents; likelihood {likelihood}; objective {objective}"
+    )
+
+
+def _train(trainer: train.Trainer, folder: RunFolder, settings: dict, whole: Dataset) -> None:
+    records = [r for r in folder.read_metrics() if r["step"] <= trainer.step]
+
+    def save_state() -> None:
+        captured = trainer.capture()
+        captured["numbers"]["seed"] = trainer.seed
+        folder.save_state(captured, settings, whole.schema)
+
+    for record in trainer.epochs(save_state):
+        records.append(record)
+        say(_line(record, trainer, whole))
+        if record.get("improved"):
+            info = {
+                "bound": trainer.best,
+                "data": whole.name,
+                "epoch": trainer.best_epoch,
+                "seed": trainer.seed,
+            }
+            info["step"] = trainer.step
+            checkpoint.save_model(folder.model, trainer.average, trainer.train_data.schema, settings, info)
+        save_state()
+        folder.write_metrics(records)
+
+
+def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
+    if "event" in record:
+        return f"non-finite gradients: back to step {record['step']}, learning rate {record['learning_rate']:.2g}"
+    shown = [f"epoch {record['epoch']}/{trainer.training.epochs}"]
+    for part in ("train", "validation"):
+        if "elbo_nats" in record[part]:
+            nats = record[part]["elbo_nats"]
+            shown.append(
+                f"{part} ELBO {nats:.2f} nats = {-nats / whole.schema.size / 0.6931471805599453:.4f} bits/dim"
+            )
+        else:
+            shown.append(
+                f"{part} squared error {record[part]['squared_error'] / whole.schema.size:.5f} per dim"
+            )
+    shown.append(f"{record['seconds']:.0f} s")
+    return ", ".join(shown)
+
+
+def command(
+    data: str,
+    *,
+    out: Path,
+    recipe: str | None = None,
+    conditional: bool = False,
+    epochs: int | None = None,
+    seed: int = 0,
+    set: Annotated[list[str], Parameter(negative="")] = [],  # noqa: A002, B006 (cyclopts reads the signature)
+    resume: bool = False,
+    report: bool = True,
+) -> None:
+    """Learn the distribution of a data set; the result is a run folder.
+
+    Parameters
+    ----------
+    data: a named set: mnist, fashion-mnist or digits.
+    out: the run folder to make.
+    recipe: a recipe's name or a TOML file; by default what suits the data.
+    conditional: learn p(x | label) instead of p(x).
+    epochs: passes over the training rows, instead of the recipe's.
+    seed: of everything random: weights, order, noise, the validation split.
+    set: section.key=value, as in --set latent.size=16; may be given several times.
+    resume: go on where a run in --out stopped.
+    report: draw report.html at the end.
+    """
+    run = fit(
+        data,
+        out=out,
+        recipe=recipe,
+        conditional=conditional,
+        epochs=epochs,
+        seed=seed,
+        overrides=set,
+        resume=resume,
+    )
+    if report:
+        draw_report(run, dataset.load(data, part="test"))

@@ -1,0 +1,52 @@
+"""Encode and decode rows: what survives the latent space."""
+
+from pathlib import Path
+
+import numpy as np
+
+from variate import checkpoint, inference
+from variate.checkpoint import Run
+from variate.console import say
+from variate.data import dataset
+from variate.data.dataset import Dataset
+from variate.outputs import save_array
+
+__all__ = ["reconstruct"]
+
+
+def reconstruct(run: Run, data: object, labels: object = None) -> np.ndarray:
+    """E[x | z = E q(z|x)] for every row, in the data's own shape and dtype."""
+    return inference.reconstruct(run, dataset.load(data, labels, part="test"))
+
+
+def command(run: Path, data: str, *, out: Path, rows: int | None = None) -> None:
+    """Encode and decode rows: what survives the latent space.
+
+    Parameters
+    ----------
+    run: the folder that fit wrote, or its model file.
+    data: a named set (its test part unless it says mnist:train).
+    out: .png shows originals over reconstructions; .npy, .npz and .csv hold the reconstructions.
+    rows: a fixed, seeded subset of that many.
+    """
+    trained = checkpoint.load(run)
+    chosen: Dataset = dataset.load(data, part="test").subset(rows)
+    values = reconstruct(trained, chosen)
+    if out.suffix == ".png":
+        values, columns = _pairs(chosen.values.numpy(), values)
+        save_array(out, values, trained.schema, columns)
+    else:
+        save_array(out, values, trained.schema)
+    say(f"{len(chosen)} reconstructions in {out}")
+
+
+def _pairs(originals: np.ndarray, copies: np.ndarray, columns: int = 20) -> tuple[np.ndarray, int]:
+    """Rows of originals, each over the row of their reconstructions, and how many stand in a row."""
+    columns = min(columns, len(originals))
+    blocks = [
+        block[start : start + columns]
+        for start in range(0, len(originals), columns)
+        for block in (originals, copies)
+    ]
+    blank = np.zeros((columns, *originals.shape[1:]), originals.dtype)
+    return np.concatenate([np.concatenate([block, blank])[:columns] for block in blocks]), columns

@@ -1,0 +1,168 @@
+"""The run folder and the model file: safetensors and JSON, so that loading never runs code.
+
+``model.safetensors`` holds the weights and one metadata key, ``variate``: canonical JSON with the format version, the
+configuration, the schema and what the weights are. ``state/state.safetensors`` holds what ``--resume`` needs.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from variate import config as configuration
+from variate.data.schema import Schema
+from variate.errors import UserError
+from variate.files import write_atomic
+from variate.model import Model
+
+__all__ = ["FORMAT", "Run", "RunFolder", "load", "save_model"]
+
+FORMAT = 1
+KEY = "variate"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with all that is needed to use it. ``info``: data name, seed, epoch, step, bound."""
+
+    model: Model
+    schema: Schema
+    config: dict[str, dict]
+    info: dict
+    path: Path
+
+    @property
+    def deterministic(self) -> bool:
+        return self.config["posterior"]["name"] == "point"
+
+    @property
+    def conditional(self) -> bool:
+        return self.model.context is not None
+
+    @property
+    def binarize(self) -> str:
+        return self.config["data"]["binarize"]
+
+    @property
+    def folder(self) -> "RunFolder":
+        return RunFolder(self.path.parent)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps its things."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state" / "state.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def save_state(self, captured: dict, config: dict, schema: Schema) -> None:
+        described = {"config": config, "numbers": captured["numbers"], "schema": schema.to_json()}
+        _write(self.state, captured["tensors"], described)
+
+    def load_state(self) -> tuple[dict, dict, Schema]:
+        """(captured, config, schema) of the last saved state."""
+        if not self.state.is_file():
+            raise UserError(f"{self.path} has no saved state to resume: start without --resume.")
+        tensors, described = _read(self.state)
+        captured = {"tensors": tensors, "numbers": described["numbers"]}
+        return captured, described["config"], Schema.from_json(described["schema"])
+
+    def write_metrics(self, records: list[dict]) -> None:
+        lines = (json.dumps(record, sort_keys=True) + "\n" for record in records)
+        write_atomic(self.metrics, "".join(lines).encode())
+
+    def read_metrics(self) -> list[dict]:
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+
+def save_model(path: Path, model: Model, schema: Schema, config: dict, info: dict) -> None:
+    """Write the model file: same weights and configuration, same bytes."""
+    _write(path, model.state_dict(), {"config": config, "info": info, "schema": schema.to_json()})
+
+
+def load(path: str | os.PathLike) -> Run:
+    """A run folder or a model file → ``Run``. Raises ``UserError`` for whatever is not a whole model of variate's."""
+    place = Path(path)
+    file = RunFolder(place).model if place.is_dir() else place
+    if not file.is_file():
+        raise UserError(
+            f"{place} is no run: it has no model.safetensors; make one with `variate fit DATA --out {place}`."
+        )
+    tensors, described = _read(file)
+    if not {"config", "schema", "info"} <= set(described):
+        raise UserError(f"{file} is not a model file of variate's: make one with `variate fit`.")
+    schema, config = Schema.from_json(described["schema"]), described["config"]
+    _check_config(config, file)
+    with torch.device("meta"):  # shapes first: a hostile configuration allocates nothing
+        expected = configuration.build(config, schema)[0].state_dict()
+    _check_tensors(expected, tensors, file)
+    model = configuration.build(config, schema)[0]
+    model.load_state_dict(tensors)
+    return Run(model.requires_grad_(False), schema, config, described["info"], file)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], described: dict) -> None:
+    metadata = json.dumps({"format": FORMAT, **described}, sort_keys=True, separators=(",", ":"))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(tensors, metadata={KEY: metadata}))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is damaged or not a file of variate's ({error}): make it anew with `variate fit`."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        raise UserError(
+            f"{path} has a format that this version does not know: it reads format {FORMAT}; update variate."
+        )
+    return tensors, described
+
+
+def _check_config(config: object, file: Path) -> None:
+    whole = isinstance(config, dict) and set(config) == set(configuration.DEFAULTS)
+    if not whole or not all(isinstance(section, dict) for section in config.values()):
+        raise UserError(
+            f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`."
+        )
+
+
+def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], file: Path) -> None:
+    def fault(what: str) -> UserError:
+        return UserError(
+            f"{file} does not hold the weights that its configuration needs ({what}): the file is damaged."
+        )
+
+    if set(expected) != set(found):
+        raise fault(f"missing or unknown: {', '.join(sorted(set(expected) ^ set(found))[:3])}")
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape or tensor.dtype != found[name].dtype:
+            raise fault(
+                f"{name} is {tuple(found[name].shape)} {found[name].dtype}, not {tuple(tensor.shape)}"
+            )
+        if not torch.isfinite(found[name]).all():
+            raise fault(f"{name} holds NaN or infinity")

@@ -1,0 +1,45 @@
+"""The command line: one sub-command per module in ``apps/``, imported only when it is called."""
+
+import ast
+import pkgutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from cyclopts import App, CycloptsError
+
+from variate.errors import UserError
+
+APPS = Path(__file__).parent / "apps"
+
+
+def build_app() -> App:
+    """Every verb's name and help, read from the files without importing them (they import torch)."""
+    app = App(
+        name="variate",
+        help="Learn the distribution of your data with (variational) autoencoders and put it to work.",
+        version=lambda: version("variate"),
+        result_action="return_value",
+    )
+    for module in pkgutil.iter_modules([str(APPS)]):
+        docstring = (
+            ast.get_docstring(ast.parse((APPS / f"{module.name}.py").read_text(encoding="utf-8"))) or ""
+        )
+        app.command(f"variate.apps.{module.name}:command", name=module.name, help=docstring.splitlines()[0])
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Exit 0: done; 2: what the user can mend, one sentence on standard error; 130: Ctrl-C."""
+    try:
+        build_app()(arguments, exit_on_error=False)
+    except CycloptsError:
+        sys.exit(2)  # cyclopts has printed what was wrong
+    except UserError as error:
+        print(f"variate: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)  # the reader of our output has seen enough
+    except KeyboardInterrupt:
+        print("variate: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,276 @@
+"""Recipes → checked configuration → models. A recipe is TOML; its keys are the constructors' keyword arguments.
+
+Sections: ``data`` (binarize), ``encoder``, ``decoder``, ``latent``, ``posterior``, ``prior``, ``context``,
+``likelihood``, ``objective`` (each a ``name`` and that class's keywords) and ``train``. Names come from the modules'
+``__all__``; there is no second list.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from variate import latents, likelihoods, networks, noise, objectives
+from variate.data import binarize
+from variate.data.schema import Schema
+from variate.errors import UserError, suggest
+from variate.model import Label, Model
+
+__all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
+
+RECIPES = Path(__file__).parent / "recipes"
+DEFAULTS: dict[str, dict] = {
+    "data": {"binarize": "none"},
+    "encoder": {"name": "mlp"},
+    "decoder": {"name": "mlp"},
+    "latent": {"name": "flat", "size": 32},
+    "posterior": {"name": "diagonal"},
+    "prior": {"name": "standard"},
+    "context": {"name": "none"},
+    "likelihood": {"name": "auto"},
+    "objective": {"name": "elbo"},
+    "train": {},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and how fast. ``learning_rate`` rises over ``rampup_steps`` and falls along a half cosine to 1 % of it
+    (``schedule`` "cosine") or stays ("constant"). ``ema`` averages weights; ``patience`` epochs without a better
+    validation bound end the run (0: never). ``clip_norm`` bounds the gradient's norm (0: no bound)."""
+
+    epochs: int = 10
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    rampup_steps: int = 200
+    clip_norm: float = 0.0
+    ema: float = 0.998
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        valid = (
+            self.epochs >= 1
+            and self.batch_size >= 1
+            and 0 < self.learning_rate < 10
+            and self.schedule in ("cosine", "constant")
+            and self.rampup_steps >= 0
+            and self.clip_norm >= 0
+            and 0 <= self.ema < 1
+            and self.patience >= 0
+        )
+        if not valid:
+            raise UserError(f"a [train] value is out of range: {self}.")
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def registry(module: types.ModuleType, base: type) -> dict[str, type]:
+    """Configuration name → class, for the subclasses of ``base`` in the module's ``__all__``."""
+    members = (getattr(module, name) for name in module.__all__)
+    return {
+        _snake(m.__name__): m for m in members if inspect.isclass(m) and issubclass(m, base) and m is not base
+    }
+
+
+def network_registry(part: str) -> dict[str, type]:
+    """Name → class for every file in ``networks/`` that has the part ("Encoder" or "Decoder")."""
+    modules = {
+        m.name: importlib.import_module(f"variate.networks.{m.name}")
+        for m in pkgutil.iter_modules(networks.__path__)
+    }
+    return {name: getattr(module, part) for name, module in modules.items() if hasattr(module, part)}
+
+
+def registries() -> dict[str, dict[str, type]]:
+    """Section → name → class."""
+    return {
+        "encoder": network_registry("Encoder"),
+        "decoder": network_registry("Decoder"),
+        "latent": {"flat": latents.Flat},
+        "posterior": registry(latents, latents.Posterior),
+        "prior": registry(latents, latents.Prior),
+        "likelihood": registry(likelihoods, likelihoods.Likelihood),
+        "objective": registry(objectives, objectives.Objective),
+    }
+
+
+def recipes() -> list[str]:
+    """The names of the recipes that come with variate."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def default_recipe(schema: Schema) -> str:
+    """ "vae" (convolutional) for images from 8 × 8 up, "vector" for everything else."""
+    return "vae" if schema.is_image and min(schema.tensor_shape[1:]) >= 8 else "vector"
+
+
+def load_recipe(recipe: str, overrides: list[str] | None = None) -> dict[str, dict]:
+    """A recipe's name or TOML file, completed with the defaults, with ``section.key=value`` overrides applied."""
+    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
+    if not path.is_file():
+        raise UserError(
+            f"there is no recipe {recipe!r}{suggest(recipe, recipes())}; known: {', '.join(recipes())}."
+        )
+    try:
+        said = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"the recipe {path} is not valid TOML: {error}.") from None
+    config = {section: dict(values) for section, values in DEFAULTS.items()}
+    for section, values in said.items():
+        _merge(config, section, values)
+    for override in overrides or []:
+        section, key, value = _parse_override(override)
+        _merge(config, section, {key: value})
+    return config
+
+
+def _merge(config: dict[str, dict], section: str, values: object) -> None:
+    if section not in config:
+        raise UserError(
+            f"there is no section {section!r}{suggest(section, config)}; known: {', '.join(config)}."
+        )
+    if not isinstance(values, dict):
+        raise UserError(f"section {section!r} must hold keys, as in {section}.name = ….")
+    if "name" in values and values["name"] != config[section].get("name"):
+        config[section] = {k: v for k, v in config[section].items() if section == "latent" and k == "size"}
+    config[section].update(values)
+
+
+def _parse_override(override: str) -> tuple[str, str, object]:
+    match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", override)
+    if not match:
+        raise UserError(
+            f"--set {override!r} is not of the form section.key=value, for example latent.size=16."
+        )
+    section, key, text = match.groups()
+    try:
+        return section, key, tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return section, key, text  # a bare word is a string
+
+
+def resolve(config: dict[str, dict], schema: Schema) -> dict[str, dict]:
+    """Replace "auto" by what suits the data."""
+    if config["likelihood"].get("name") != "auto":
+        return config
+    chosen = likelihoods.default_for(model_schema(config, schema))
+    return config | {"likelihood": chosen | {k: v for k, v in config["likelihood"].items() if k != "name"}}
+
+
+def model_schema(config: dict[str, dict], schema: Schema) -> Schema:
+    """The schema of what the likelihood scores: two levels once grey values have been binarised."""
+    name = config["data"].get("binarize", "none")
+    if binarize.get(name) is None:
+        return schema
+    if schema.levels is None:
+        raise UserError(f"data.binarize={name} needs whole-number levels, but the data holds real numbers.")
+    return replace(schema, levels=2)
+
+
+def build(
+    config: dict[str, dict], schema: Schema, seed: int = 0
+) -> tuple[Model, objectives.Objective, Training]:
+    """A checked configuration → (model with seeded weights, objective, training settings)."""
+    known = registries()
+    _check_keys(config["data"], {"binarize"}, "data")
+    scored = model_schema(config, schema)
+    with noise.seeded(seed, "weights"):
+        context = _context(config["context"], schema)
+        wide = context.size if context else 0
+        encoder = _make("encoder", config, known, scored.tensor_shape, wide)
+        size = config["latent"]["size"]
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 65536:
+            raise UserError(f"latent.size={size!r} must be a whole number of at least 1.")
+        posterior = _make("posterior", config, known, encoder.features[0], size)
+        latent = known["latent"][_name("latent", config, known)](
+            posterior, _make("prior", config, known, size, wide)
+        )
+        _check_keys(config["latent"], {"name", "size"}, "latent")
+        decoder = _make("decoder", config, known, latent.code_size, scored.tensor_shape, wide)
+        likelihood = _make("likelihood", config, known, decoder.features, scored)
+        model = Model(encoder, latent, decoder, likelihood, context)
+    objective = _make("objective", config, known)
+    if objective.is_bound == (config["posterior"]["name"] == "point"):
+        raise UserError(
+            f"objective.name={config['objective']['name']} does not go with posterior.name={config['posterior']['name']}: "
+            "a point posterior has no rate; use objective.name=reconstruction with posterior.name=point, and only there."
+        )
+    return model, objective, _call(Training, (), config["train"], "train")
+
+
+def _context(section: dict, schema: Schema) -> nn.Module | None:
+    _check_keys(section, {"name"}, "context")
+    if section["name"] == "none":
+        return None
+    if section["name"] != "label":
+        raise UserError(f"context.name={section['name']!r} is not one of none, label.")
+    if not schema.labels:
+        raise UserError(
+            "a conditional model needs labels, but the data has none: give labels or leave out --conditional."
+        )
+    return Label(len(schema.labels))
+
+
+def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type]]) -> str:
+    name = config[section].get("name")
+    if name not in known[section]:
+        names = ", ".join(known[section])
+        raise UserError(f"{section}.name={name!r} is not one of {names}{suggest(str(name), known[section])}.")
+    return name
+
+
+def _make(
+    section: str, config: dict[str, dict], known: dict[str, dict[str, type]], *args: object
+) -> typing.Any:
+    cls = known[section][_name(section, config, known)]
+    return _call(cls, args, {k: v for k, v in config[section].items() if k != "name"}, section)
+
+
+def _check_keys(values: dict, allowed: set[str], section: str) -> None:
+    for key in values:
+        if key not in allowed:
+            names = ", ".join(sorted(allowed)) or "none"
+            raise UserError(f"{section} has no key {key!r}{suggest(key, allowed)}; it takes: {names}.")
+
+
+def _call(cls: Callable, args: tuple, values: dict, section: str) -> typing.Any:
+    """Call with the keyword-only arguments in ``values``, after checking their names and types."""
+    keywords = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    _check_keys(values, set(keywords), section)
+    hints = typing.get_type_hints(cls if isinstance(cls, type) and cls is Training else cls.__init__)
+    checked = {key: _typed(value, hints[key], f"{section}.{key}") for key, value in values.items()}
+    try:
+        return cls(*args, **checked)
+    except (ValueError, RuntimeError, OverflowError) as error:
+        raise UserError(f"[{section}] {values} cannot be built: {error}.") from error
+
+
+def _typed(value: object, hint: object, name: str) -> object:
+    """The value as the hinted type (int, float, bool, str, tuples and unions of them), or a ``UserError``."""
+    if isinstance(hint, types.UnionType):
+        for option in typing.get_args(hint):
+            try:
+                return _typed(value, option, name)
+            except UserError:
+                continue
+    elif typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        inner = typing.get_args(hint)
+        length_fits = Ellipsis in inner or len(inner) == len(value)
+        if length_fits:
+            return tuple(_typed(v, inner[0], name) for v in value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    raise UserError(f"{name}={value!r} must be of type {getattr(hint, '__name__', hint)}.")

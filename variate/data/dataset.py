@@ -1,0 +1,125 @@
+"""Rows in memory as they were stored, and the batches made of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from variate import noise
+from variate.data import binarize as binarizations
+from variate.data import named
+from variate.data.batch import Batch
+from variate.data.schema import Schema, infer_schema
+from variate.errors import UserError
+
+__all__ = ["Dataset", "load"]
+
+VALUES_AT_ONCE = 1000
+VALIDATION_SHARE = 1 / 6  # 10,000 of MNIST's 60,000 training rows
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """n rows of one schema: ``values`` (n, *shape) in the stored dtype, ``labels`` (n,) int64 or ``None``."""
+
+    values: Tensor
+    labels: Tensor | None
+    schema: Schema
+    name: str = "array"
+    part: str = "all"
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def rows(self, index: Tensor | slice) -> "Dataset":
+        return replace(
+            self, values=self.values[index], labels=None if self.labels is None else self.labels[index]
+        )
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, values=self.values.to(device), labels=labels)
+
+    def split(self, seed: int) -> tuple["Dataset", "Dataset"]:
+        """(training part, validation part): a seeded sixth is held out, with labels counted on the training part."""
+        order = noise.permutation(seed, "split", n=len(self))
+        held_out = max(1, round(len(self) * VALIDATION_SHARE))
+        train = self.rows(order[held_out:].sort().values)
+        if train.labels is not None and self.schema.labels is not None:
+            counts = torch.bincount(train.labels, minlength=len(self.schema.labels))
+            train = replace(train, schema=replace(self.schema, labels=tuple(counts.tolist())))
+        return train, replace(self.rows(order[:held_out].sort().values), schema=train.schema)
+
+    def subset(self, rows: int | None, seed: int = 0) -> "Dataset":
+        """A fixed, seeded subset of that many rows, in their order; everything when ``rows`` is None or large."""
+        if rows is None or rows >= len(self):
+            return self
+        return self.rows(noise.permutation(seed, "subset", n=len(self))[:rows].sort().values)
+
+    def batch(self, index: Tensor | slice, binarize: str = "none", *key: object) -> Batch:
+        """The rows as a ``Batch`` on their device; a binarisation draws its bits from the key.
+
+        With an empty key the bits are a function of each row's own bytes: the same row, the same bits.
+        """
+        raw = self.values[index]
+        units = self.schema.to_tensor(raw)
+        binarization = binarizations.get(binarize)
+        if binarization is not None:
+            units = binarization(units, _uniform(raw, units, key))
+        return Batch(units, units, context=None if self.labels is None else self.labels[index])
+
+    def binarized(self, name: str) -> "Dataset":
+        """The same rows as 0 and 1, each row's bits a function of its own bytes; itself if ``name`` keeps grey."""
+        if name in ("none", "expected"):
+            return self
+        bits = [batch.input for batch in self.batches(VALUES_AT_ONCE, name)]
+        raw = replace(self.schema, levels=2, dtype="uint8")
+        values = np.concatenate([raw.to_raw(part) for part in bits])
+        return replace(self, values=torch.from_numpy(values), schema=raw)
+
+    def batches(self, size: int, binarize: str = "none") -> Iterator[Batch]:
+        """All rows in their order, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.batch(slice(start, start + size), binarize)
+
+
+def _uniform(raw: Tensor, units: Tensor, key: tuple) -> Tensor:
+    if key:
+        generator = noise.generator("binarize", *key, device=units.device)
+        return torch.rand(units.shape, generator=generator, device=units.device)
+    normal = noise.row_normal(0, "binarize", noise.row_keys(raw), (1, *units.shape[1:]))[0]
+    return torch.special.ndtr(normal).to(units.device)
+
+
+def load(data: object, labels: object = None, part: str = "train", levels: int | None = None) -> Dataset:
+    """A named set ("mnist", "mnist:test"), a NumPy array or a tensor → ``Dataset``.
+
+    ``part`` is the part of a named set that is meant when the name does not say. Raises ``UserError`` for data that
+    cannot be learned from.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str):
+        name, _, said = data.partition(":")
+        if said not in ("", "train", "test"):
+            raise UserError(f"{data!r} asks for a part {said!r}: a named set has the parts train and test.")
+        arrays = named.load(name, said or part)
+        schema = infer_schema(arrays.values, arrays.labels, arrays.levels)
+        return Dataset(
+            torch.from_numpy(arrays.values), torch.from_numpy(arrays.labels), schema, name, arrays.part
+        )
+    values = np.ascontiguousarray(data)
+    known = None if labels is None else _label_array(labels)
+    schema = infer_schema(values, known, levels)
+    return Dataset(torch.from_numpy(values), None if known is None else torch.from_numpy(known), schema)
+
+
+def _label_array(labels: object) -> np.ndarray:
+    array = np.asarray(labels)
+    if array.ndim != 1 or array.dtype.kind not in "bui" or (len(array) and int(array.min()) < 0):
+        raise UserError(
+            f"labels of shape {array.shape} and dtype {array.dtype}: give one whole number >= 0 per row."
+        )
+    return array.astype(np.int64)

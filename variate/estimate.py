@@ -1,0 +1,205 @@
+"""Honest estimates: log p(x) by importance sampling with its errors, the ELBO and its parts, which units are used.
+
+All in nats per example, per row first. Noise is keyed by each row's bytes: the same row gets the same score in any
+batch and any order, and the Monte-Carlo errors of different rows are independent.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from variate import noise
+from variate.checkpoint import Run
+from variate.data.batch import Batch
+from variate.data.dataset import Dataset
+from variate.errors import UserError
+from variate.inference import CHUNK, check_matches, code_means
+from variate.model import Decoded
+from variate.progress import Progress
+
+__all__ = ["LogLikelihood", "Parts", "active_units", "bits_per_dim", "elbo_parts", "log_likelihood"]
+
+DECODED_AT_ONCE = 500  # rows × samples in memory at a time
+PILOT_SAMPLES = 4
+NEGLIGIBLE_NATS = 25.0  # a label this far below the best one adds less than 1e-8 nats to log p(x)
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """Per row, in nats: the estimate of log p and its Monte-Carlo standard error (delta method), each (n,)."""
+
+    nats: Tensor
+    mc_se: Tensor
+
+    @property
+    def mean(self) -> float:
+        return float(self.nats.mean())
+
+    @property
+    def se(self) -> float:
+        """The standard error of the mean across rows."""
+        return float(self.nats.std() / math.sqrt(len(self.nats))) if len(self.nats) > 1 else math.nan
+
+    @property
+    def mean_mc_se(self) -> float:
+        """The part of it that more samples would remove: √(Σ se²) / n."""
+        return float(self.mc_se.square().sum().sqrt() / len(self.nats))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Per row, in nats: elbo = −distortion − rate, each (n,); ``unit_nats`` (units,) the mean KL of every latent unit."""
+
+    elbo_nats: Tensor
+    distortion_nats: Tensor
+    rate_nats: Tensor
+    unit_nats: Tensor
+
+
+def bits_per_dim(nats: float, run: Run) -> float:
+    """−log p / (D ln 2)."""
+    return -nats / (run.schema.size * math.log(2))
+
+
+def _refuse_deterministic(run: Run) -> None:
+    if run.deterministic:
+        raise UserError(
+            "a deterministic autoencoder has no likelihood: it names neither a prior nor a noise model; "
+            "train with objective elbo, or read its reconstruction error."
+        )
+
+
+def _volume(run: Run) -> float:
+    """Density in model units → density in raw units; 0 for probability masses."""
+    return run.schema.log_volume_nats if run.binarize == "none" else 0.0
+
+
+def _log_weights(
+    run: Run, batch: Batch, labels: Tensor | None, keys: list[bytes], samples: int, key: tuple
+) -> Tensor:
+    """log p(x, z_i | c) − log q(z_i | x, c) for every row and sample: (samples, B), double precision."""
+    model = run.model
+    c = model.encode_context(labels)
+    features = model.encoder(batch.input, c)
+    draws = noise.row_normal(key[0], repr(key[1:]), keys, (samples, model.latent.noise_size)).to(
+        features.device
+    )
+    at_once = max(1, DECODED_AT_ONCE // len(keys))
+    parts = []
+    for start in range(0, samples, at_once):
+        draw = model.latent.infer(features, c, draws[start : start + at_once])
+        decoded = Decoded(model.likelihood, model.decode(draw.code, c), batch)
+        parts.append((decoded.log_prob + draw.log_weight()).double())
+    return torch.cat(parts)
+
+
+def _log_mean(log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """(log of the mean weight, relative variance of that mean) per row."""
+    k = len(log_weights)
+    log_mean = torch.logsumexp(log_weights, 0) - math.log(k)
+    ratio = (log_weights - log_mean).exp()
+    return log_mean, ratio.var(0) / k if k > 1 else torch.full_like(log_mean, math.inf)
+
+
+@torch.inference_mode()
+def log_likelihood(
+    run: Run, data: Dataset, samples: int = 100, seed: int = 0, marginal: bool = False
+) -> LogLikelihood:
+    """log p(x|c) ≈ log 1/k Σ_i p(x, z_i|c) / q(z_i|x, c), z_i ~ q   (Burda et al. 2016, eq. 8).
+
+    Its expectation is below log p(x|c) and rises to it with k = ``samples``. With ``marginal`` a conditional model
+    gives log p(x) = logsumexp_c [log p(c) + log p(x|c)] over its labels, with the training rows' frequencies as p(c);
+    labels that a pilot of 4 samples puts 25 nats below the best keep the pilot's estimate, which can only lower the
+    sum. The dataset's own labels are not looked at then. Raises ``UserError`` for a deterministic model.
+    """
+    _refuse_deterministic(run)
+    check_matches(run, data)
+    rows = 50
+    nats, variances = [], []
+    with Progress("Estimating log p", len(data), unit="rows") as bar:
+        for start in range(0, len(data), rows):
+            index = torch.arange(start, start + rows).clamp(max=len(data) - 1)
+            kept = min(rows, len(data) - start)
+            batch, keys = data.batch(index, run.binarize), noise.row_keys(data.values[index])
+            estimate = _marginal if marginal and run.conditional else _conditional
+            log_mean, variance = estimate(run, batch, keys, samples, seed)
+            nats.append(log_mean[:kept] + _volume(run))
+            variances.append(variance[:kept])
+            bar.advance(kept)
+    return LogLikelihood(torch.cat(nats), torch.cat(variances).sqrt())
+
+
+def _conditional(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    return _log_mean(_log_weights(run, batch, batch.context, keys, samples, (seed, "importance")))
+
+
+def _marginal(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Stratified over the labels: few samples for all of them, the full number for those that matter."""
+    counts = torch.tensor(run.schema.labels, dtype=torch.float64)
+    log_prior = (counts / counts.sum()).log()
+    estimates = torch.full((len(counts), len(keys)), -math.inf, dtype=torch.float64)
+    variances = torch.zeros_like(estimates)
+    for label in range(len(counts)):
+        labels = torch.full((len(keys),), label)
+        weights = _log_weights(run, batch, labels, keys, min(PILOT_SAMPLES, samples), (seed, "pilot", label))
+        estimates[label], variances[label] = _log_mean(weights)
+        estimates[label] += log_prior[label]
+    needed = estimates > estimates.max(0).values - NEGLIGIBLE_NATS
+    for label in range(len(counts)):
+        chosen = needed[label].nonzero().squeeze(-1)
+        if not len(chosen):
+            continue
+        part = Batch(*(None if field is None else field[chosen] for field in batch))
+        labels = torch.full((len(chosen),), label)
+        weights = _log_weights(
+            run, part, labels, [keys[i] for i in chosen], samples, (seed, "importance", label)
+        )
+        log_mean, variances[label, chosen] = _log_mean(weights)
+        estimates[label, chosen] = log_mean + log_prior[label]
+    total = torch.logsumexp(estimates, 0)
+    share = (estimates - total).exp()
+    return total, (share**2 * torch.where(share > 0, variances, 0.0)).sum(0)
+
+
+@torch.inference_mode()
+def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
+    """The ELBO of every row and its parts with one draw of z per row and the exact KL where there is one."""
+    _refuse_deterministic(run)
+    check_matches(run, data)
+    elbo, distortion, rate, units = [], [], [], []
+    with Progress("Estimating the ELBO", len(data), unit="rows") as bar:
+        for start in range(0, len(data), CHUNK):
+            index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
+            kept = min(CHUNK, len(data) - start)
+            batch, keys = data.batch(index, run.binarize), noise.row_keys(data.values[index])
+            draws = noise.row_normal(seed, "elbo", keys, (1, run.model.latent.noise_size))
+            draw, decoded = run.model(batch, draws)
+            rates = torch.cat(draw.rates_nats(), dim=-1)[:kept]
+            distortion.append(-decoded.log_prob[0, :kept].double() - _volume(run))
+            rate.append(rates.double().sum(-1))
+            elbo.append(-distortion[-1] - rate[-1])
+            units.append(_unit_nats(run, batch)[:kept].double())
+            bar.advance(kept)
+    return Parts(torch.cat(elbo), torch.cat(distortion), torch.cat(rate), torch.cat(units).mean(0))
+
+
+def _unit_nats(run: Run, batch: Batch) -> Tensor:
+    """KL of every unit's marginal q(z_j|x,c) to p(z_j|c), both normal: (B, size). Sums to the rate if both factorise."""
+    c = run.model.encode_context(batch.context)
+    features = run.model.encoder(batch.input, c)
+    pairs = run.model.latent.marginals(features, c)
+    return torch.cat([_normal_kl(q, p) for q, p in pairs], dim=-1)
+
+
+def _normal_kl(q: Distribution, p: Distribution) -> Tensor:
+    ratio = q.variance / p.variance
+    return (ratio + (q.mean - p.mean) ** 2 / p.variance - 1 - ratio.log()) / 2
+
+
+def active_units(run: Run, data: Dataset, threshold: float = 0.01) -> np.ndarray:
+    """Which units' posterior means vary over the data: Var_x E_q[z_j] > 0.01 (Burda et al. 2016, section 5.2)."""
+    return (code_means(run, data).var(0) > threshold).cpu().numpy()

@@ -1,0 +1,85 @@
+"""A model is four networks and a latent, put together; nobody subclasses it.
+
+x ─encoder→ features ─latent→ Draw ─decoder→ features ─likelihood→ p(x | z, c), with the context c, encoded once,
+shared by all of them.
+"""
+
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from variate.data.batch import Batch
+from variate.latents import Draw
+from variate.likelihoods import Likelihood
+
+__all__ = ["Decoded", "Label", "Model"]
+
+
+class Label(nn.Module):
+    """Context network for a class label: (B,) int64 → one-hot (B, classes)."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.size = classes
+
+    def forward(self, labels: Tensor) -> Tensor:
+        return F.one_hot(labels, self.size).to(torch.float32)
+
+
+class Decoded:
+    """p(x | z, c) for n samples of every row, judged on the batch's target; computed when asked, once."""
+
+    def __init__(self, likelihood: Likelihood, parameters: Tensor, batch: Batch):
+        self.likelihood, self.parameters, self.batch = likelihood, parameters, batch
+
+    @cached_property
+    def log_prob(self) -> Tensor:
+        """log p(x | z, c) in nats, (n, B)."""
+        return self.likelihood.log_prob(self.parameters, self.batch.target, self.batch.observed)
+
+    @cached_property
+    def squared_error(self) -> Tensor:
+        """‖x − point‖² in model units, summed over the (observed) values: (n, B)."""
+        error = (self.batch.target - self.likelihood.point(self.parameters)) ** 2
+        if self.batch.observed is not None:
+            error = torch.where(self.batch.observed, error, torch.zeros_like(error))
+        return error.flatten(2).sum(-1)
+
+
+class Model(nn.Module):
+    """encoder, latent, decoder, likelihood and, for a conditional model, a context network."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        latent: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        context: nn.Module | None,
+    ):
+        super().__init__()
+        self.encoder, self.latent, self.decoder = encoder, latent, decoder
+        self.likelihood, self.context = likelihood, context
+
+    def encode_context(self, context: Tensor | None) -> Tensor | None:
+        """Raw context (B, …) → c (B, C); ``None`` for an unconditional model."""
+        return None if self.context is None else self.context(context)
+
+    def infer(self, x: Tensor, c: Tensor | None, noise: Tensor) -> Draw:
+        """n = len(noise) samples from q(z | x, c) for every row."""
+        return self.latent.infer(self.encoder(x, c), c, noise)
+
+    def decode(self, code: Tensor, c: Tensor | None) -> Tensor:
+        """Code (n, B, …) and c (B, C) → the likelihood's parameters (n, B, P, *shape)."""
+        samples, rows = code.shape[:2]
+        wide = None if c is None else c.expand(samples, *c.shape).flatten(0, 1)
+        features = self.decoder(code.flatten(0, 1), wide)
+        return self.likelihood(features).unflatten(0, (samples, rows))
+
+    def forward(self, batch: Batch, noise: Tensor) -> tuple[Draw, Decoded]:
+        """Encode, draw, decode, ready to be judged by an objective or an estimator."""
+        c = self.encode_context(batch.context)
+        draw = self.infer(batch.input, c, noise)
+        return draw, Decoded(self.likelihood, self.decode(draw.code, c), batch)

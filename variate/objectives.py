@@ -1,0 +1,135 @@
+"""What is minimised, row by row, and what is truly reported whatever is minimised.
+
+An objective is called as ``objective(draw, decoded, step) → (loss, Terms)`` with ``loss`` (B,): the mean over the
+rows is taken in one place, ``train.Step``. ``samples`` is the number n of draws of z that it asks for.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from variate.errors import UserError
+from variate.latents import Draw
+from variate.model import Decoded
+
+__all__ = ["Elbo", "Iwae", "Objective", "Reconstruction", "Terms"]
+
+
+class Terms(NamedTuple):
+    """The truth per row, (B,) and detached, in nats: no beta, no free bits. ``None`` where it does not exist.
+
+    bound_nats: the lower bound on log p(x|c) that the objective stands for. elbo_nats = −distortion_nats − Σ rates.
+    rate_nats: (B, groups). squared_error: ‖x − point‖² in model units.
+    """
+
+    bound_nats: Tensor | None
+    elbo_nats: Tensor | None
+    distortion_nats: Tensor | None
+    rate_nats: Tensor | None
+    squared_error: Tensor | None
+
+
+class Objective(nn.Module):
+    """The base of the objectives. ``is_bound``: whether −loss, at its neutral settings, bounds log p(x|c) from below."""
+
+    samples: int = 1
+    is_bound: bool = True
+
+    def forward(self, draw: Draw, decoded: Decoded, step: Tensor | int) -> tuple[Tensor, Terms]:
+        raise NotImplementedError
+
+
+def _terms(draw: Draw, decoded: Decoded, bound: Tensor | None = None) -> Terms:
+    distortion = -decoded.log_prob.mean(0)
+    rates = torch.stack([rate.sum(-1) for rate in draw.rates_nats()], dim=-1)
+    elbo = -distortion - rates.sum(-1)
+    error = decoded.squared_error.mean(0) if decoded.likelihood.wants_residuals else None
+    terms = (elbo if bound is None else bound, elbo, distortion, rates, error)
+    return Terms(*(None if term is None else term.detach() for term in terms))
+
+
+class Reconstruction(Objective):
+    """loss = ‖x − f(g(x))‖²: the deterministic autoencoder. Not a bound on any likelihood."""
+
+    is_bound = False
+
+    def forward(self, draw: Draw, decoded: Decoded, step: Tensor | int) -> tuple[Tensor, Terms]:
+        loss = decoded.squared_error.mean(0)
+        return loss, Terms(None, None, None, None, loss.detach())
+
+
+class Elbo(Objective):
+    """log p(x|c) ≥ E_q[log p(x|z,c)] − KL(q(z|x,c) ‖ p(z|c))   (Kingma & Welling 2014, eq. 3 and 10).
+
+    loss = distortion + β·w(step)·Σ_units max(KL_unit, free_bits_nats), where w grows from 0 to 1 over ``warmup_steps``
+    (Bowman et al. 2016) and the maximum looks at the batch's mean KL (Kingma et al. 2016, eq. 15). The KL is exact
+    where a closed form exists. ``samples`` draws of z per row.
+    """
+
+    def __init__(
+        self, *, beta: float = 1.0, free_bits_nats: float = 0.0, warmup_steps: int = 0, samples: int = 1
+    ):
+        super().__init__()
+        if beta < 0 or free_bits_nats < 0 or warmup_steps < 0 or samples < 1:
+            raise UserError(
+                "objective elbo: beta, free_bits_nats and warmup_steps must be >= 0, samples >= 1."
+            )
+        self.beta, self.free_bits_nats = beta, free_bits_nats
+        self.warmup_steps, self.samples = warmup_steps, samples
+
+    def forward(self, draw: Draw, decoded: Decoded, step: Tensor | int) -> tuple[Tensor, Terms]:
+        terms = _terms(draw, decoded)
+        rate = torch.stack([self._freed(rate).sum(-1) for rate in draw.rates_nats()]).sum(0)
+        return -decoded.log_prob.mean(0) + self.beta * self._warmth(step) * rate, terms
+
+    def _freed(self, rate: Tensor) -> Tensor:
+        """Units below the free bits cost a constant and get no gradient."""
+        if self.free_bits_nats == 0:
+            return rate
+        paid = rate.detach().mean(0, keepdim=True) > self.free_bits_nats
+        return torch.where(paid, rate, torch.full_like(rate, self.free_bits_nats))
+
+    def _warmth(self, step: Tensor | int) -> Tensor | float:
+        if self.warmup_steps == 0:
+            return 1.0
+        return torch.clamp(torch.as_tensor(step) / self.warmup_steps, max=1.0)
+
+
+class Iwae(Objective):
+    """log p(x|c) ≥ E[log 1/k Σ_i p(x, z_i|c) / q(z_i|x,c)], z_i ~ q   (Burda et al. 2016, eq. 8); ≥ the ELBO.
+
+    ``gradient``: "reparameterized" differentiates the bound as it stands; "doubly_reparameterized" gives the
+    encoder the lower-variance gradient of Tucker et al. (2019, eq. 8), in which weight i enters squared.
+    """
+
+    def __init__(self, *, k: int = 10, gradient: str = "reparameterized"):
+        super().__init__()
+        if k < 1 or gradient not in ("reparameterized", "doubly_reparameterized"):
+            raise UserError(
+                f"objective iwae: k={k} must be >= 1, and gradient={gradient!r} reparameterized or doubly_reparameterized."
+            )
+        self.samples, self.doubly = k, gradient == "doubly_reparameterized"
+
+    def forward(self, draw: Draw, decoded: Decoded, step: Tensor | int) -> tuple[Tensor, Terms]:
+        log_weight = decoded.log_prob + draw.log_weight()
+        bound = torch.logsumexp(log_weight, 0) - math.log(self.samples)
+        terms = _terms(draw, decoded, bound)
+        if not self.doubly:
+            return -bound, terms
+        return self._doubly_reparameterized(draw, decoded, bound), terms
+
+    def _doubly_reparameterized(self, draw: Draw, decoded: Decoded, bound: Tensor) -> Tensor:
+        """The value of −bound whose gradient uses w̃ᵢ for the decoder and prior, and w̃ᵢ² along the path through z."""
+        log_q = torch.stack([group.log_q_detached() for group in draw.groups]).sum(0)
+        log_p = torch.stack([group.log_p for group in draw.groups]).sum(0)
+        log_weight = decoded.log_prob + log_p - log_q
+        share = log_weight.detach().softmax(0)
+        for group in draw.groups:
+            if (
+                group.z.requires_grad
+            ):  # the path z = μ + σε reaches only the encoder: scale what flows back along it
+                group.z.register_hook(lambda gradient: share.unsqueeze(-1) * gradient)
+        surrogate = (share * log_weight).sum(0)
+        return -(surrogate - surrogate.detach() + bound.detach())

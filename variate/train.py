@@ -1,0 +1,288 @@
+"""``Step``, the differentiable whole, and the only training loop."""
+
+import copy
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from variate import noise
+from variate.config import Training
+from variate.data.batch import Batch
+from variate.data.dataset import Dataset
+from variate.errors import UserError
+from variate.model import Model
+from variate.objectives import Objective, Terms
+from variate.progress import Progress
+
+__all__ = ["Interrupted", "Step", "Trainer", "total_terms"]
+
+CHECK_EVERY = 20  # steps between looks at the device: each look may wait for it
+BAD_STEPS_IN_A_ROW = 5
+MOST_ROLLBACKS = 6
+VALIDATION_ROWS = 500  # per chunk
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM arrived; the state was saved after the step in flight."""
+
+
+class Step(nn.Module):
+    """(batch, noise, step) → (loss, Terms): the one thing that is differentiated, distributed or compiled.
+
+    noise: standard normal (samples, B, noise_size). Use it from your own loop::
+
+        step = Step(model, objective)
+        loss, terms = step(batch, torch.randn(objective.samples, len(x), model.latent.noise_size), 0)
+        loss.backward()
+    """
+
+    def __init__(self, model: Model, objective: Objective):
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch, noise: Tensor, step: Tensor | int) -> tuple[Tensor, Terms]:
+        draw, decoded = self.model(batch, noise)
+        rows, terms = self.objective(draw, decoded, step)
+        if batch.weight is None:
+            return rows.mean(), terms
+        return (rows * batch.weight).sum() / batch.weight.sum(), terms
+
+
+def total_terms(terms: Terms) -> dict[str, Tensor]:
+    """The sum over the rows of every term that exists, on the device; rates are summed over groups too."""
+    return {name: value.sum() for name, value in terms._asdict().items() if value is not None}
+
+
+@dataclass
+class Trainer:
+    """All that training changes, in one place that can be saved and put back.
+
+    ``step`` counts optimiser steps, so that (epoch, place in it) = divmod(step, steps per epoch); every random number
+    is a function of (seed, purpose, step) and nothing else needs to be remembered.
+    """
+
+    step_module: Step
+    training: Training
+    train_data: Dataset
+    valid_data: Dataset
+    seed: int = 0
+    binarize: str = "none"  # what is drawn anew at every step; validation rows come as they are to be scored
+    step: int = 0
+    skipped: int = 0
+    rollbacks: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.model = self.step_module.model
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.device = next(self.model.parameters()).device
+        self.parameters = list(self.step_module.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=self.training.learning_rate, fused=True)
+        rows, size = len(self.train_data), min(self.training.batch_size, len(self.train_data))
+        self.steps_per_epoch, self.batch_size = rows // size, size
+        self.bad_run = torch.zeros((), device=self.device)
+
+    @property
+    def epoch(self) -> int:
+        return self.step // self.steps_per_epoch
+
+    @property
+    def total_steps(self) -> int:
+        return self.training.epochs * self.steps_per_epoch
+
+    def learning_rate(self) -> float:
+        rate = self.training.learning_rate * 0.5**self.rollbacks
+        rate *= min(1.0, (self.step + 1) / max(1, self.training.rampup_steps))
+        if self.training.schedule == "constant":
+            return rate
+        return rate * (0.01 + 0.99 * (1 + math.cos(math.pi * self.step / self.total_steps)) / 2)
+
+    def epochs(self, save: Callable[[], None] | None = None) -> Iterator[dict]:
+        """Train epoch by epoch, yielding one record of metrics after each; ``save`` keeps the state when interrupted.
+
+        Raises ``Interrupted`` after saving on Ctrl-C or SIGTERM, ``UserError`` when training will not stay finite.
+        """
+        with _signals() as stop, Progress("Training", self.total_steps, unit="step") as bar:
+            bar.advance(self.step)
+            while self.epoch < self.training.epochs:
+                if self._patience_is_over():
+                    return
+                good, started = self.capture(), time.monotonic()
+                outcome = self._run_epoch(bar, stop)
+                self.seconds += time.monotonic() - started
+                if outcome == "stop":
+                    if save:
+                        save()
+                    raise Interrupted
+                if outcome == "diverged":
+                    bar.advance(-self._roll_back(good))
+                    yield {"event": "rollback", "step": self.step, "learning_rate": self.learning_rate()}
+                    continue
+                yield self._end_of_epoch()
+
+    def _patience_is_over(self) -> bool:
+        return 0 < self.training.patience <= self.epoch - self.best_epoch
+
+    def _run_epoch(self, bar: Progress, stop: threading.Event) -> str:
+        """Steps up to the end of the epoch: "done", "stop" (asked to) or "diverged" (bad steps in a row)."""
+        end = (self.epoch + 1) * self.steps_per_epoch
+        order = noise.permutation(self.seed, "order", self.epoch, n=len(self.train_data)).to(self.device)
+        running: dict[str, Tensor] = {}
+        while self.step < end:
+            place = (self.step % self.steps_per_epoch) * self.batch_size
+            for name, total in self._one_step(order[place : place + self.batch_size]).items():
+                running[name] = running.get(name, 0) + total
+            if self.step % CHECK_EVERY == 0 or self.step == end:
+                if self.bad_run.item() >= BAD_STEPS_IN_A_ROW:
+                    return "diverged"
+                self._look(running, bar)
+                if stop.is_set() and self.step < end:
+                    return "stop"
+        return "done"
+
+    def _one_step(self, index: Tensor) -> dict[str, Tensor]:
+        """One optimiser step; a non-finite gradient leaves weights, moments and averages as they were, without a sync."""
+        batch = self.train_data.batch(index, self.binarize, self.seed, self.step)
+        shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
+        draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)
+        loss, terms = self.step_module(batch, draws, self.step)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm or math.inf, foreach=True)
+        bad = 1.0 - torch.isfinite(norm).to(torch.float32)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.found_inf = bad
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._average(1.0 - bad)
+        self.step += 1
+        self.bad_run = (self.bad_run + 1) * bad
+        totals = {name: torch.nan_to_num(total) * (1 - bad) for name, total in total_terms(terms).items()}
+        return totals | {"rows": len(index) * (1 - bad), "skipped": bad}
+
+    @torch.no_grad()
+    def _average(self, good: Tensor) -> None:
+        """θ̄ ← θ̄ + (1 − d)(θ − θ̄), with d growing to ``ema`` so that the first steps are forgotten."""
+        weight = good * (1 - min(self.training.ema, (1 + self.step) / (10 + self.step)))
+        for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(value, weight)
+        for mean, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(value)
+
+    def _look(self, running: dict[str, Tensor], bar: Progress) -> None:
+        """Fetch the running sums, refit what has a closed form, move the bar."""
+        fresh = {name: float(total) for name, total in running.items()}
+        running.clear()
+        for name, total in fresh.items():
+            self.sums[name] = self.sums.get(name, 0.0) + total
+        self.skipped += int(fresh["skipped"])
+        rows = max(fresh["rows"], 1.0)
+        if self.model.likelihood.wants_residuals and fresh["rows"]:
+            self.model.likelihood.refit(fresh["squared_error"] / rows / self.train_data.schema.size)
+        shown = "bound_nats" if "bound_nats" in fresh else "squared_error"
+        bar.advance(self.step - bar.done, **{shown: f"{fresh[shown] / rows:.2f}"})
+
+    def _roll_back(self, good: dict) -> int:
+        """Back to the last good state with half the learning rate; the number of steps undone."""
+        undone, rollbacks, skipped = self.step, self.rollbacks + 1, self.skipped
+        if rollbacks > MOST_ROLLBACKS:
+            raise UserError(
+                f"training met non-finite gradients again and again, even at {0.5**MOST_ROLLBACKS:.0%} of the learning "
+                "rate: look for extreme values in the data or lower train.learning_rate."
+            )
+        self.restore(good)
+        self.rollbacks, self.skipped = rollbacks, skipped
+        return undone - self.step
+
+    def _end_of_epoch(self) -> dict:
+        """Validate the averaged weights; the record of the epoch that just ended."""
+        rows = max(self.sums.pop("rows", 0.0), 1.0)
+        self.sums.pop("skipped", None)
+        train = {name: total / rows for name, total in self.sums.items()}
+        self.sums = {}
+        valid = self.validate()
+        watched = valid["bound_nats"] if "bound_nats" in valid else -valid["squared_error"]
+        if watched > self.best:
+            self.best, self.best_epoch = watched, self.epoch
+        return {
+            "epoch": self.epoch,  # how many are done
+            "step": self.step,
+            "learning_rate": self.learning_rate(),
+            "seconds": round(self.seconds, 2),
+            "skipped": self.skipped,
+            "improved": self.best_epoch == self.epoch,
+            "train": train,
+            "validation": valid,
+        }
+
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        """Mean terms of the averaged weights on the validation rows, with the same noise every time."""
+        judge = Step(self.average, self.step_module.objective)
+        totals: dict[str, float] = {}
+        for chunk, batch in enumerate(self.valid_data.batches(VALIDATION_ROWS)):
+            shape = (judge.objective.samples, len(batch.input), self.model.latent.noise_size)
+            draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)
+            for name, total in total_terms(judge(batch, draws, self.step)[1]).items():
+                totals[name] = totals.get(name, 0.0) + float(total)
+        return {name: total / len(self.valid_data) for name, total in totals.items()}
+
+    def capture(self) -> dict:
+        """A copy of everything that training changes: tensors under "tensors", plain numbers under "numbers"."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        return {
+            "tensors": {k: v.detach().clone() for k, v in tensors.items()},
+            "numbers": copy.deepcopy(numbers),
+        }
+
+    def restore(self, state: dict) -> None:
+        """The inverse of ``capture``."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "adam": {}}
+        for name, value in state["tensors"].items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        self.model.load_state_dict(parts["model"])
+        self.average.load_state_dict(parts["average"])
+        adam: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["adam"].items():
+            index, _, key = name.partition(".")
+            adam.setdefault(int(index), {})[key] = value.clone()
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": adam, "param_groups": groups})
+        for name in _NUMBERS:
+            setattr(self, name, copy.deepcopy(state["numbers"][name]))
+        self.bad_run = torch.zeros((), device=self.device)
+
+
+_NUMBERS = ("step", "skipped", "rollbacks", "best", "best_epoch", "seconds", "sums")
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that a step in flight is finished before the state is saved."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {
+        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
