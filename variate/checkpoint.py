@@ -144,11 +144,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def _check_config(config: object, file: Path) -> None:
-    whole = isinstance(config, dict) and set(config) == set(configuration.DEFAULTS)
-    if not whole or not all(isinstance(section, dict) for section in config.values()):
-        raise UserError(
-            f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`."
-        )
+    sections = config.values() if isinstance(config, dict) and set(config) == set(configuration.DEFAULTS) else [None]
+    if not all(isinstance(section, dict) for section in sections):
+        raise UserError(f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`.")
 
 
 def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], file: Path) -> None:
@@ -161,8 +159,6 @@ def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], file: 
         raise fault(f"missing or unknown: {', '.join(sorted(set(expected) ^ set(found))[:3])}")
     for name, tensor in expected.items():
         if tensor.shape != found[name].shape or tensor.dtype != found[name].dtype:
-            raise fault(
-                f"{name} is {tuple(found[name].shape)} {found[name].dtype}, not {tuple(tensor.shape)}"
-            )
+            raise fault(f"{name} is {tuple(found[name].shape)} {found[name].dtype}, not {tuple(tensor.shape)}")
         if not torch.isfinite(found[name]).all():
             raise fault(f"{name} holds NaN or infinity")

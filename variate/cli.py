@@ -22,9 +22,7 @@ def build_app() -> App:
         result_action="return_value",
     )
     for module in pkgutil.iter_modules([str(APPS)]):
-        docstring = (
-            ast.get_docstring(ast.parse((APPS / f"{module.name}.py").read_text(encoding="utf-8"))) or ""
-        )
+        docstring = ast.get_docstring(ast.parse((APPS / f"{module.name}.py").read_text(encoding="utf-8"))) or ""
         app.command(f"variate.apps.{module.name}:command", name=module.name, help=docstring.splitlines()[0])
     return app
 
@@ -34,12 +32,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         build_app()(arguments, exit_on_error=False)
     except CycloptsError:
-        sys.exit(2)  # cyclopts has printed what was wrong
+        sys.exit(2)  # cyclopts has said what was wrong
     except UserError as error:
         print(f"variate: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)  # the reader of our output has seen enough
-    except KeyboardInterrupt:
-        print("variate: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"variate: {stop or 'interrupted'}", file=sys.stderr)
         sys.exit(130)

@@ -43,11 +43,13 @@ DEFAULTS: dict[str, dict] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How long and how fast. ``learning_rate`` rises over ``rampup_steps`` and falls along a half cosine to 1 % of it
+    """How long and how fast. Small data are gone through more often than ``epochs``, for ``least_steps`` in all.
+    ``learning_rate`` rises over ``rampup_steps`` and falls along a half cosine to 1 % of it
     (``schedule`` "cosine") or stays ("constant"). ``ema`` averages weights; ``patience`` epochs without a better
     validation bound end the run (0: never). ``clip_norm`` bounds the gradient's norm (0: no bound)."""
 
     epochs: int = 10
+    least_steps: int = 2000
     batch_size: int = 128
     learning_rate: float = 1e-3
     schedule: str = "cosine"
@@ -59,6 +61,7 @@ class Training:
     def __post_init__(self) -> None:
         valid = (
             self.epochs >= 1
+            and self.least_steps >= 0
             and self.batch_size >= 1
             and 0 < self.learning_rate < 10
             and self.schedule in ("cosine", "constant")
@@ -78,16 +81,13 @@ def _snake(name: str) -> str:
 def registry(module: types.ModuleType, base: type) -> dict[str, type]:
     """Configuration name → class, for the subclasses of ``base`` in the module's ``__all__``."""
     members = (getattr(module, name) for name in module.__all__)
-    return {
-        _snake(m.__name__): m for m in members if inspect.isclass(m) and issubclass(m, base) and m is not base
-    }
+    return {_snake(m.__name__): m for m in members if inspect.isclass(m) and issubclass(m, base) and m is not base}
 
 
 def network_registry(part: str) -> dict[str, type]:
     """Name → class for every file in ``networks/`` that has the part ("Encoder" or "Decoder")."""
     modules = {
-        m.name: importlib.import_module(f"variate.networks.{m.name}")
-        for m in pkgutil.iter_modules(networks.__path__)
+        m.name: importlib.import_module(f"variate.networks.{m.name}") for m in pkgutil.iter_modules(networks.__path__)
     }
     return {name: getattr(module, part) for name, module in modules.items() if hasattr(module, part)}
 
@@ -97,7 +97,7 @@ def registries() -> dict[str, dict[str, type]]:
     return {
         "encoder": network_registry("Encoder"),
         "decoder": network_registry("Decoder"),
-        "latent": {"flat": latents.Flat},
+        "latent": registry(latents, latents.Latent),
         "posterior": registry(latents, latents.Posterior),
         "prior": registry(latents, latents.Prior),
         "likelihood": registry(likelihoods, likelihoods.Likelihood),
@@ -119,9 +119,7 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> dict[str, di
     """A recipe's name or TOML file, completed with the defaults, with ``section.key=value`` overrides applied."""
     path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
     if not path.is_file():
-        raise UserError(
-            f"there is no recipe {recipe!r}{suggest(recipe, recipes())}; known: {', '.join(recipes())}."
-        )
+        raise UserError(f"there is no recipe {recipe!r}{suggest(recipe, recipes())}; known: {', '.join(recipes())}.")
     try:
         said = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -137,9 +135,7 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> dict[str, di
 
 def _merge(config: dict[str, dict], section: str, values: object) -> None:
     if section not in config:
-        raise UserError(
-            f"there is no section {section!r}{suggest(section, config)}; known: {', '.join(config)}."
-        )
+        raise UserError(f"there is no section {section!r}{suggest(section, config)}; known: {', '.join(config)}.")
     if not isinstance(values, dict):
         raise UserError(f"section {section!r} must hold keys, as in {section}.name = ….")
     if "name" in values and values["name"] != config[section].get("name"):
@@ -150,9 +146,7 @@ def _merge(config: dict[str, dict], section: str, values: object) -> None:
 def _parse_override(override: str) -> tuple[str, str, object]:
     match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", override)
     if not match:
-        raise UserError(
-            f"--set {override!r} is not of the form section.key=value, for example latent.size=16."
-        )
+        raise UserError(f"--set {override!r} is not of the form section.key=value, for example latent.size=16.")
     section, key, text = match.groups()
     try:
         return section, key, tomllib.loads(f"v = {text}")["v"]
@@ -178,9 +172,7 @@ def model_schema(config: dict[str, dict], schema: Schema) -> Schema:
     return replace(schema, levels=2)
 
 
-def build(
-    config: dict[str, dict], schema: Schema, seed: int = 0
-) -> tuple[Model, objectives.Objective, Training]:
+def build(config: dict[str, dict], schema: Schema, seed: int = 0) -> tuple[Model, objectives.Objective, Training]:
     """A checked configuration → (model with seeded weights, objective, training settings)."""
     known = registries()
     _check_keys(config["data"], {"binarize"}, "data")
@@ -193,9 +185,7 @@ def build(
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 65536:
             raise UserError(f"latent.size={size!r} must be a whole number of at least 1.")
         posterior = _make("posterior", config, known, encoder.features[0], size)
-        latent = known["latent"][_name("latent", config, known)](
-            posterior, _make("prior", config, known, size, wide)
-        )
+        latent = known["latent"][_name("latent", config, known)](posterior, _make("prior", config, known, size, wide))
         _check_keys(config["latent"], {"name", "size"}, "latent")
         decoder = _make("decoder", config, known, latent.code_size, scored.tensor_shape, wide)
         likelihood = _make("likelihood", config, known, decoder.features, scored)
@@ -203,8 +193,8 @@ def build(
     objective = _make("objective", config, known)
     if objective.is_bound == (config["posterior"]["name"] == "point"):
         raise UserError(
-            f"objective.name={config['objective']['name']} does not go with posterior.name={config['posterior']['name']}: "
-            "a point posterior has no rate; use objective.name=reconstruction with posterior.name=point, and only there."
+            f"objective.name={config['objective']['name']} does not go with "
+            f"posterior.name={config['posterior']['name']}: reconstruction and point belong together, and nothing else."
         )
     return model, objective, _call(Training, (), config["train"], "train")
 
@@ -230,9 +220,7 @@ def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type
     return name
 
 
-def _make(
-    section: str, config: dict[str, dict], known: dict[str, dict[str, type]], *args: object
-) -> typing.Any:
+def _make(section: str, config: dict[str, dict], known: dict[str, dict[str, type]], *args: object) -> typing.Any:
     cls = known[section][_name(section, config, known)]
     return _call(cls, args, {k: v for k, v in config[section].items() if k != "name"}, section)
 

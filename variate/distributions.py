@@ -61,7 +61,7 @@ def _kl_full_diagonal(q: FullNormal, p: DiagonalNormal) -> Tensor:
 
 
 def kl_per_unit(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q ‖ p) in nats, (…, units): one entry per latent unit where both factorise, else one; None if no closed form."""
+    """KL(q ‖ p) in nats, (…, units): an entry per unit where both factorise, else one; None if no closed form."""
     if isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal):
         return kl_divergence(q.base_dist, p.base_dist)
     try:
@@ -73,7 +73,7 @@ def kl_per_unit(q: Distribution, p: Distribution) -> Tensor | None:
 class PointMass(Distribution):
     """A deterministic code: all mass on ``value`` (…, d). It has no density, so no rate and no likelihood."""
 
-    arg_constraints = {}
+    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, value: Tensor):
         self.value = value
@@ -94,7 +94,7 @@ class PointMass(Distribution):
 class Levels(Distribution):
     """P(u = k/(L−1)) = softmax(logits)_k on the grid of L levels; logits (…, L), batch shape (…)."""
 
-    arg_constraints = {}
+    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, logits: Tensor):
         self.logits = logits
@@ -124,7 +124,7 @@ class DiscretizedLogisticMixture(Distribution):
     −softplus(−a) − softplus(b) + log(1 − e^{−h/s}), which neither cancels nor underflows.
     """
 
-    arg_constraints = {}
+    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, logits: Tensor, mean: Tensor, log_scale: Tensor, levels: int, dim: int = -1):
         self.logits, self.component_mean, self.log_scale = logits, mean, log_scale
@@ -138,9 +138,7 @@ class DiscretizedLogisticMixture(Distribution):
         width = half * inverse
         above_first, below_last = u > half, u < 1 - half
         inner = torch.log(-torch.expm1(-2 * width)) * (above_first & below_last)
-        log_mass = (
-            inner - F.softplus(-(centred + width)) * below_last - F.softplus(centred - width) * above_first
-        )
+        log_mass = inner - F.softplus(-(centred + width)) * below_last - F.softplus(centred - width) * above_first
         return torch.logsumexp(self.logits.log_softmax(self.dim) + log_mass, self.dim)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)

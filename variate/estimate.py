@@ -52,7 +52,7 @@ class LogLikelihood:
 
 @dataclass(frozen=True)
 class Parts:
-    """Per row, in nats: elbo = −distortion − rate, each (n,); ``unit_nats`` (units,) the mean KL of every latent unit."""
+    """Per row, in nats: elbo = −distortion − rate, each (n,); ``unit_nats`` (units,): the mean KL of every unit."""
 
     elbo_nats: Tensor
     distortion_nats: Tensor
@@ -73,21 +73,12 @@ def _refuse_deterministic(run: Run) -> None:
         )
 
 
-def _volume(run: Run) -> float:
-    """Density in model units → density in raw units; 0 for probability masses."""
-    return run.schema.log_volume_nats if run.binarize == "none" else 0.0
-
-
-def _log_weights(
-    run: Run, batch: Batch, labels: Tensor | None, keys: list[bytes], samples: int, key: tuple
-) -> Tensor:
+def _log_weights(run: Run, batch: Batch, labels: Tensor | None, keys: list[bytes], samples: int, key: tuple) -> Tensor:
     """log p(x, z_i | c) − log q(z_i | x, c) for every row and sample: (samples, B), double precision."""
     model = run.model
     c = model.encode_context(labels)
     features = model.encoder(batch.input, c)
-    draws = noise.row_normal(key[0], repr(key[1:]), keys, (samples, model.latent.noise_size)).to(
-        features.device
-    )
+    draws = noise.row_normal(key[0], repr(key[1:]), keys, (samples, model.latent.noise_size)).to(features.device)
     at_once = max(1, DECODED_AT_ONCE // len(keys))
     parts = []
     for start in range(0, samples, at_once):
@@ -106,9 +97,7 @@ def _log_mean(log_weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def log_likelihood(
-    run: Run, data: Dataset, samples: int = 100, seed: int = 0, marginal: bool = False
-) -> LogLikelihood:
+def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, marginal: bool = False) -> LogLikelihood:
     """log p(x|c) ≈ log 1/k Σ_i p(x, z_i|c) / q(z_i|x, c), z_i ~ q   (Burda et al. 2016, eq. 8).
 
     Its expectation is below log p(x|c) and rises to it with k = ``samples``. With ``marginal`` a conditional model
@@ -127,7 +116,7 @@ def log_likelihood(
             batch, keys = data.batch(index, run.binarize), noise.row_keys(data.values[index])
             estimate = _marginal if marginal and run.conditional else _conditional
             log_mean, variance = estimate(run, batch, keys, samples, seed)
-            nats.append(log_mean[:kept] + _volume(run))
+            nats.append(log_mean[:kept] + run.schema.log_volume_nats)
             variances.append(variance[:kept])
             bar.advance(kept)
     return LogLikelihood(torch.cat(nats), torch.cat(variances).sqrt())
@@ -153,11 +142,9 @@ def _marginal(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int
         chosen = needed[label].nonzero().squeeze(-1)
         if not len(chosen):
             continue
-        part = Batch(*(None if field is None else field[chosen] for field in batch))
+        part = Batch(batch.input[chosen], batch.target[chosen])
         labels = torch.full((len(chosen),), label)
-        weights = _log_weights(
-            run, part, labels, [keys[i] for i in chosen], samples, (seed, "importance", label)
-        )
+        weights = _log_weights(run, part, labels, [keys[i] for i in chosen], samples, (seed, "importance", label))
         log_mean, variances[label, chosen] = _log_mean(weights)
         estimates[label, chosen] = log_mean + log_prior[label]
     total = torch.logsumexp(estimates, 0)
@@ -179,7 +166,7 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
             draws = noise.row_normal(seed, "elbo", keys, (1, run.model.latent.noise_size))
             draw, decoded = run.model(batch, draws)
             rates = torch.cat(draw.rates_nats(), dim=-1)[:kept]
-            distortion.append(-decoded.log_prob[0, :kept].double() - _volume(run))
+            distortion.append(-decoded.log_prob[0, :kept].double() - run.schema.log_volume_nats)
             rate.append(rates.double().sum(-1))
             elbo.append(-distortion[-1] - rate[-1])
             units.append(_unit_nats(run, batch)[:kept].double())
@@ -188,7 +175,7 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
 
 
 def _unit_nats(run: Run, batch: Batch) -> Tensor:
-    """KL of every unit's marginal q(z_j|x,c) to p(z_j|c), both normal: (B, size). Sums to the rate if both factorise."""
+    """KL of every unit's marginal q(z_j|x,c) to p(z_j|c), both normal: (B, size); the rate, if both factorise."""
     c = run.model.encode_context(batch.context)
     features = run.model.encoder(batch.input, c)
     pairs = run.model.latent.marginals(features, c)

@@ -1,12 +1,47 @@
 """Files that are whole or not there: written beside their place, made durable, then moved in."""
 
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from variate.errors import UserError
 
-__all__ = ["make_folder", "write_atomic"]
+__all__ = ["atomic_file", "make_folder", "write_atomic"]
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A binary file to write; it appears at `path`, whole and on the disk, when the block ends well.
+
+    On any error, Ctrl-C included, nothing is left behind and an older file at `path` stays as it was. Missing
+    folders are made. Raises OSError as `open` does.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace the file by ``content``, as ``atomic_file`` does; a ``UserError`` says why when it cannot be written."""
+    try:
+        with atomic_file(path) as file:
+            file.write(content)
+    except OSError as error:
+        why = f"{path} cannot be written ({error.strerror})"
+        raise UserError(f"{why}: free some space or choose another place.") from None
 
 
 def make_folder(path: Path) -> Path:
@@ -14,38 +49,8 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"the folder {path} cannot be made ({error.strerror}): choose another with --out."
-        ) from None
+        raise UserError(f"the folder {path} cannot be made ({error.strerror}): choose another with --out.") from None
     return path
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace the file by ``content``: after a crash at any instant the old or the new file is there, whole."""
-    make_folder(path.parent)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}): free some space or choose another place."
-        ) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -36,9 +36,7 @@ def check_matches(run: Run, data: Dataset) -> None:
         if data.labels is None:
             raise UserError(f"the model is conditional: {data.name} needs a label for every row.")
         if len(data) and int(data.labels.max()) >= len(run.schema.labels or ()):
-            raise UserError(
-                f"{data.name} has labels up to {int(data.labels.max())}, which the model has never seen."
-            )
+            raise UserError(f"{data.name} has labels up to {int(data.labels.max())}, which the model has never seen.")
 
 
 @torch.inference_mode()
@@ -102,14 +100,10 @@ def sample(run: Run, n: int, labels: Tensor | None = None, seed: int = 0, mean: 
     frequencies. Raises ``UserError`` for a deterministic autoencoder, which has no prior to draw from.
     """
     if run.deterministic:
-        raise UserError(
-            "a deterministic autoencoder has no prior to draw from: train one with objective elbo or iwae."
-        )
+        raise UserError("a deterministic autoencoder has no prior to draw from: train one with objective elbo or iwae.")
     if run.conditional and labels is None:
         frequencies = torch.tensor(run.schema.labels, dtype=torch.float64)
-        labels = torch.multinomial(
-            frequencies, n, replacement=True, generator=noise.generator(seed, "sample labels")
-        )
+        labels = torch.multinomial(frequencies, n, replacement=True, generator=noise.generator(seed, "sample labels"))
     drawn = []
     with Progress("Sampling", n, unit="rows") as bar:
         for chunk, start in enumerate(range(0, n, CHUNK)):

@@ -1,14 +1,6 @@
 """The latent variable: posteriors q(z | x, c), priors p(z | c), and the Latent that pairs them.
 
-A Latent answers four calls; nothing above it knows how many groups it has or how they depend on each other.
-
-- ``infer(features, c, noise) → Draw``: n samples per row from q, with their log q, log p and exact KL.
-- ``generate(c, noise) → code``: samples from p.
-- ``embed(features, c) → (B, size)``: the posterior mean; for L groups the means of all groups side by side, each taken
-  at the means of the groups before it.
-- ``code_at(embedding, c) → code``: its inverse, what the decoder reads at those values of z.
-
-``noise`` is standard normal, (n, B, noise_size): randomness is handed in, never drawn here.
+Randomness is handed in, never drawn here: ``noise`` is standard normal, (n, B, noise_size).
 """
 
 from collections.abc import Callable
@@ -20,7 +12,7 @@ from torch.distributions import Distribution
 
 from variate.distributions import DiagonalNormal, FullNormal, PointMass, kl_per_unit
 
-__all__ = ["Diagonal", "Draw", "Flat", "Full", "Group", "Normal", "Point", "Posterior", "Prior", "Standard"]
+__all__ = ["Diagonal", "Draw", "Flat", "Full", "Group", "Latent", "Normal", "Point", "Posterior", "Prior", "Standard"]
 
 
 class Group(NamedTuple):
@@ -32,10 +24,21 @@ class Group(NamedTuple):
     """
 
     z: Tensor
-    log_q: Tensor | None
-    log_p: Tensor | None
-    kl_nats: Tensor | None
-    log_q_detached: Callable[[], Tensor] | None
+    log_q: Tensor | None = None
+    log_p: Tensor | None = None
+    kl_nats: Tensor | None = None
+    log_q_detached: Callable[[], Tensor] | None = None
+
+    def log_weight(self, detached: bool = False) -> Tensor:
+        """log p(z|c) − log q(z|x,c), (n, B) in nats; a deterministic code has none and raises ``ValueError``."""
+        if self.log_q is None or self.log_p is None or self.log_q_detached is None:
+            raise ValueError("a deterministic code has no density: its objective is reconstruction")
+        return self.log_p - (self.log_q_detached() if detached else self.log_q)
+
+    @property
+    def rate_nats(self) -> Tensor:
+        """KL(q ‖ p), (B, units): exact where there is a closed form, else the n-sample estimate as one unit."""
+        return -self.log_weight().mean(0).unsqueeze(-1) if self.kl_nats is None else self.kl_nats.mean(0)
 
 
 class Draw(NamedTuple):
@@ -44,28 +47,22 @@ class Draw(NamedTuple):
     groups: tuple[Group, ...]
     code: Tensor
 
-    @property
-    def deterministic(self) -> bool:
-        return any(group.log_q is None for group in self.groups)
+    def log_weight(self, detached: bool = False) -> Tensor:
+        """log p(z|c) − log q(z|x,c), summed over the groups: (n, B) in nats.
 
-    def log_weight(self) -> Tensor:
-        """log p(z|c) − log q(z|x,c), summed over the groups: (n, B) in nats."""
-        return torch.stack([group.log_p - group.log_q for group in self.groups]).sum(0)
+        ``detached`` holds q's parameters constant, so that gradients reach the encoder through z alone.
+        """
+        return torch.stack([group.log_weight(detached) for group in self.groups]).sum(0)
 
     def rates_nats(self) -> list[Tensor]:
-        """KL(q ‖ p) per group, (B, units): exact where there is a closed form, else the n-sample estimate, one unit."""
-        return [
-            (group.log_q - group.log_p).mean(0).unsqueeze(-1)
-            if group.kl_nats is None
-            else group.kl_nats.mean(0)
-            for group in self.groups
-        ]
+        """KL(q ‖ p) of every group, (B, units) each."""
+        return [group.rate_nats for group in self.groups]
 
 
 def group(q: Distribution, p: Distribution, z: Tensor, detached: Callable[[], Distribution]) -> Group:
     """The ``Group`` of samples z drawn from q, judged by q and p."""
     if isinstance(q, PointMass):
-        return Group(z, None, None, None, None)
+        return Group(z)
     kl = kl_per_unit(q, p)
     if kl is not None and kl.dim() == 2:  # q does not depend on a sample drawn above it
         kl = kl.unsqueeze(0)
@@ -73,7 +70,7 @@ def group(q: Distribution, p: Distribution, z: Tensor, detached: Callable[[], Di
 
 
 class Posterior(nn.Module):
-    """features (B, F) → q(z | x, c). ``forward`` splits into ``parameters_of`` (a tensor) and ``distribution`` (pure)."""
+    """features (B, F) → q(z | x, c): ``linear`` gives the parameters, ``distribution`` is pure in them."""
 
     def __init__(self, features: int, size: int, per_unit: int):
         super().__init__()
@@ -137,7 +134,7 @@ class Standard(Prior):
         self.register_buffer("zero", torch.zeros(size), persistent=False)
 
     def forward(self, context: Tensor | None) -> Distribution:
-        return DiagonalNormal(self.zero, torch.ones_like(self.zero))
+        return DiagonalNormal(self.get_buffer("zero"), torch.ones_like(self.get_buffer("zero")))
 
 
 class Normal(Prior):
@@ -156,25 +153,54 @@ class Normal(Prior):
         return FullNormal(parameters[..., : self.size], _lower(parameters[..., self.size :], self.size))
 
 
-class Flat(nn.Module):
+class Latent(nn.Module):
+    """What a model asks of its latent variable; nothing above knows how many groups it has or how they depend.
+
+    ``size``: numbers in an embedding; ``noise_size``: normals per sample and row; ``code_size``: numbers in a code.
+    """
+
+    def __init__(self, size: int, noise_size: int, code_size: int):
+        super().__init__()
+        self.size, self.noise_size, self.code_size = size, noise_size, code_size
+
+    def infer(self, features: Tensor, context: Tensor | None, noise: Tensor) -> Draw:
+        """n samples of every row from q(z | x, c), with their log q, log p and exact KL."""
+        raise NotImplementedError
+
+    def generate(self, context: Tensor | None, noise: Tensor) -> Tensor:
+        """n samples of the code under p(z | c), (n, B, …)."""
+        raise NotImplementedError
+
+    def marginals(self, features: Tensor, context: Tensor | None) -> list[tuple[Distribution, Distribution]]:
+        """(q, p) of every group, at the means of the groups before it: for diagnostics."""
+        raise NotImplementedError
+
+    def embed(self, features: Tensor, context: Tensor | None) -> Tensor:
+        """The posterior mean, (B, size); for L groups the means of all side by side, each at the means before it."""
+        raise NotImplementedError
+
+    def code_at(self, embedding: Tensor, context: Tensor | None) -> Tensor:
+        """The inverse of ``embed``: the code that the decoder reads at these values of z."""
+        raise NotImplementedError
+
+
+class Flat(Latent):
     """One group: z ~ p(z|c), q(z|x,c) from the encoder's features. The code is z itself."""
 
     def __init__(self, posterior: Posterior, prior: Prior):
-        super().__init__()
+        super().__init__(posterior.size, posterior.size, posterior.size)
         self.posterior, self.prior = posterior, prior
-        self.size = self.noise_size = self.code_size = posterior.size
 
     def infer(self, features: Tensor, context: Tensor | None, noise: Tensor) -> Draw:
         parameters = self.posterior.linear(features)
         q, p = self.posterior.distribution(parameters), self.prior(context)
-        z = q.rsample_from(noise)
+        z = rsample_from(q, noise)
         return Draw((group(q, p, z, lambda: self.posterior.distribution(parameters.detach())),), z)
 
     def generate(self, context: Tensor | None, noise: Tensor) -> Tensor:
-        return self.prior(context).rsample_from(noise)
+        return rsample_from(self.prior(context), noise)
 
     def marginals(self, features: Tensor, context: Tensor | None) -> list[tuple[Distribution, Distribution]]:
-        """(q, p) of every group, at the means of the groups before it: for diagnostics."""
         return [(self.posterior(features), self.prior(context))]
 
     def embed(self, features: Tensor, context: Tensor | None) -> Tensor:
@@ -182,6 +208,11 @@ class Flat(nn.Module):
 
     def code_at(self, embedding: Tensor, context: Tensor | None) -> Tensor:
         return embedding
+
+
+def rsample_from(distribution: Distribution, noise: Tensor) -> Tensor:
+    """A sample that is a differentiable function of standard normal noise (n, B, d)."""
+    return distribution.rsample_from(noise)  # pyright: ignore[reportAttributeAccessIssue] (torch's have no such method)
 
 
 def _bounded_exp(log_scale: Tensor) -> Tensor:

@@ -49,9 +49,7 @@ class Likelihood(nn.Module):
         if observed is None:
             return self.distribution(parameters).log_prob(target)
         if not self.factorised:
-            raise UserError(
-                f"likelihood {type(self).__name__} cannot leave out missing cells: fill them first."
-            )
+            raise UserError(f"likelihood {type(self).__name__} cannot leave out missing cells: fill them first.")
         terms = self.values(parameters).log_prob(torch.where(observed, target, torch.zeros_like(target)))
         return torch.where(observed, terms, torch.zeros_like(terms)).flatten(-self.event).sum(-1)
 
@@ -98,9 +96,7 @@ class Categorical(Likelihood):
         levels = schema.levels or 0
         super().__init__(features, schema, per_value=max(levels, 1))
         if self._levels() > 1024:
-            raise UserError(
-                f"likelihood Categorical over {levels} levels is too wide: use discretized_logistic."
-            )
+            raise UserError(f"likelihood Categorical over {levels} levels is too wide: use discretized_logistic.")
 
     def values(self, parameters: Tensor) -> Distribution:
         return Levels(parameters.movedim(-(self.event + 1), -1))
@@ -174,6 +170,4 @@ def default_for(schema: Schema) -> dict:
         return {"name": "gaussian"}
     if schema.levels == 2:
         return {"name": "bernoulli"}
-    return (
-        {"name": "categorical"} if schema.levels <= 32 else {"name": "discretized_logistic", "components": 5}
-    )
+    return {"name": "categorical"} if schema.levels <= 32 else {"name": "discretized_logistic", "components": 5}

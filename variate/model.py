@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variate.data.batch import Batch
-from variate.latents import Draw
+from variate.latents import Draw, Latent
 from variate.likelihoods import Likelihood
 
 __all__ = ["Decoded", "Label", "Model"]
@@ -54,7 +54,7 @@ class Model(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        latent: nn.Module,
+        latent: Latent,
         decoder: nn.Module,
         likelihood: Likelihood,
         context: nn.Module | None,

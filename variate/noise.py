@@ -54,9 +54,7 @@ def row_normal(seed: int, purpose: str, keys: list[bytes], shape: tuple[int, ...
     """
     draws = np.empty((len(keys), *shape), np.float32)
     for draw, key in zip(draws, keys, strict=True):
-        np.random.Generator(np.random.Philox(key=_hash(seed, purpose, key))).standard_normal(
-            dtype=np.float32, out=draw
-        )
+        np.random.Generator(np.random.Philox(key=_hash(seed, purpose, key))).standard_normal(dtype=np.float32, out=draw)
     return torch.from_numpy(draws).movedim(0, 1)
 
 
@@ -66,8 +64,6 @@ def seeded(*key: object) -> Iterator[None]:
 
     The user's global state is put back afterwards, on every device.
     """
-    with torch.random.fork_rng(
-        devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    ):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
         torch.manual_seed(_hash(*key))
         yield

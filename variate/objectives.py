@@ -32,7 +32,7 @@ class Terms(NamedTuple):
 
 
 class Objective(nn.Module):
-    """The base of the objectives. ``is_bound``: whether −loss, at its neutral settings, bounds log p(x|c) from below."""
+    """The base of the objectives. ``is_bound``: whether −loss, at its neutral settings, bounds log p(x|c)."""
 
     samples: int = 1
     is_bound: bool = True
@@ -68,14 +68,10 @@ class Elbo(Objective):
     where a closed form exists. ``samples`` draws of z per row.
     """
 
-    def __init__(
-        self, *, beta: float = 1.0, free_bits_nats: float = 0.0, warmup_steps: int = 0, samples: int = 1
-    ):
+    def __init__(self, *, beta: float = 1.0, free_bits_nats: float = 0.0, warmup_steps: int = 0, samples: int = 1):
         super().__init__()
         if beta < 0 or free_bits_nats < 0 or warmup_steps < 0 or samples < 1:
-            raise UserError(
-                "objective elbo: beta, free_bits_nats and warmup_steps must be >= 0, samples >= 1."
-            )
+            raise UserError("objective elbo: beta, free_bits_nats and warmup_steps must be >= 0, samples >= 1.")
         self.beta, self.free_bits_nats = beta, free_bits_nats
         self.warmup_steps, self.samples = warmup_steps, samples
 
@@ -108,7 +104,8 @@ class Iwae(Objective):
         super().__init__()
         if k < 1 or gradient not in ("reparameterized", "doubly_reparameterized"):
             raise UserError(
-                f"objective iwae: k={k} must be >= 1, and gradient={gradient!r} reparameterized or doubly_reparameterized."
+                f"objective iwae: k={k} must be >= 1 and gradient={gradient!r} either reparameterized or "
+                "doubly_reparameterized."
             )
         self.samples, self.doubly = k, gradient == "doubly_reparameterized"
 
@@ -122,14 +119,10 @@ class Iwae(Objective):
 
     def _doubly_reparameterized(self, draw: Draw, decoded: Decoded, bound: Tensor) -> Tensor:
         """The value of −bound whose gradient uses w̃ᵢ for the decoder and prior, and w̃ᵢ² along the path through z."""
-        log_q = torch.stack([group.log_q_detached() for group in draw.groups]).sum(0)
-        log_p = torch.stack([group.log_p for group in draw.groups]).sum(0)
-        log_weight = decoded.log_prob + log_p - log_q
+        log_weight = decoded.log_prob + draw.log_weight(detached=True)
         share = log_weight.detach().softmax(0)
         for group in draw.groups:
-            if (
-                group.z.requires_grad
-            ):  # the path z = μ + σε reaches only the encoder: scale what flows back along it
+            if group.z.requires_grad:  # the path z = μ + σε reaches only the encoder: scale what flows back along it
                 group.z.register_hook(lambda gradient: share.unsqueeze(-1) * gradient)
         surrogate = (share * log_weight).sum(0)
         return -(surrogate - surrogate.detach() + bound.detach())

@@ -19,9 +19,7 @@ def contact_sheet(images: np.ndarray, columns: int | None = None, gap: int = 2) 
     n, height, width = images.shape[:3]
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    sheet = np.full(
-        (rows * (height + gap) + gap, columns * (width + gap) + gap, *images.shape[3:]), 255, np.uint8
-    )
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, *images.shape[3:]), 255, np.uint8)
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + gap) + gap, (index % columns) * (width + gap) + gap
         sheet[top : top + height, left : left + width] = image

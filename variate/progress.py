@@ -80,9 +80,7 @@ class Progress:
         return ", ".join(parts)
 
 
-def track(
-    iterable: Iterable[T], description: str, total: float | None = None, unit: str = "it"
-) -> Iterator[T]:
+def track(iterable: Iterable[T], description: str, total: float | None = None, unit: str = "it") -> Iterator[T]:
     """The items of `iterable`, one by one, with a `Progress`; `total` defaults to its length if it has one.
 
     >>> list(track([1, 2], "Counting"))

@@ -29,7 +29,7 @@ MOST_ROLLBACKS = 6
 VALIDATION_ROWS = 500  # per chunk
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM arrived; the state was saved after the step in flight."""
 
 
@@ -97,8 +97,12 @@ class Trainer:
         return self.step // self.steps_per_epoch
 
     @property
+    def total_epochs(self) -> int:
+        return max(self.training.epochs, -(-self.training.least_steps // self.steps_per_epoch))
+
+    @property
     def total_steps(self) -> int:
-        return self.training.epochs * self.steps_per_epoch
+        return self.total_epochs * self.steps_per_epoch
 
     def learning_rate(self) -> float:
         rate = self.training.learning_rate * 0.5**self.rollbacks
@@ -114,7 +118,7 @@ class Trainer:
         """
         with _signals() as stop, Progress("Training", self.total_steps, unit="step") as bar:
             bar.advance(self.step)
-            while self.epoch < self.training.epochs:
+            while self.epoch < self.total_epochs:
                 if self._patience_is_over():
                     return
                 good, started = self.capture(), time.monotonic()
@@ -123,7 +127,7 @@ class Trainer:
                 if outcome == "stop":
                     if save:
                         save()
-                    raise Interrupted
+                    raise Interrupted(f"stopped after step {self.step:,} of {self.total_steps:,}, all of it saved")
                 if outcome == "diverged":
                     bar.advance(-self._roll_back(good))
                     yield {"event": "rollback", "step": self.step, "learning_rate": self.learning_rate()}
@@ -151,7 +155,7 @@ class Trainer:
         return "done"
 
     def _one_step(self, index: Tensor) -> dict[str, Tensor]:
-        """One optimiser step; a non-finite gradient leaves weights, moments and averages as they were, without a sync."""
+        """One optimiser step; a non-finite gradient leaves weights, moments and averages alone, without a sync."""
         batch = self.train_data.batch(index, self.binarize, self.seed, self.step)
         shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)
@@ -161,7 +165,7 @@ class Trainer:
         bad = 1.0 - torch.isfinite(norm).to(torch.float32)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        self.optimizer.found_inf = bad
+        self.optimizer.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue] (read by the fused kernel)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self._average(1.0 - bad)
@@ -208,7 +212,7 @@ class Trainer:
         """Validate the averaged weights; the record of the epoch that just ended."""
         rows = max(self.sums.pop("rows", 0.0), 1.0)
         self.sums.pop("skipped", None)
-        train = {name: total / rows for name, total in self.sums.items()}
+        train = self._in_raw_units({name: total / rows for name, total in self.sums.items()})
         self.sums = {}
         valid = self.validate()
         watched = valid["bound_nats"] if "bound_nats" in valid else -valid["squared_error"]
@@ -235,7 +239,13 @@ class Trainer:
             draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)
             for name, total in total_terms(judge(batch, draws, self.step)[1]).items():
                 totals[name] = totals.get(name, 0.0) + float(total)
-        return {name: total / len(self.valid_data) for name, total in totals.items()}
+        return self._in_raw_units({name: total / len(self.valid_data) for name, total in totals.items()})
+
+    def _in_raw_units(self, means: dict[str, float]) -> dict[str, float]:
+        """Densities of standardised values → of the values as they were given."""
+        sign = {"bound_nats": 1, "elbo_nats": 1, "distortion_nats": -1}
+        volume = self.train_data.schema.log_volume_nats
+        return {name: mean + sign.get(name, 0) * volume for name, mean in means.items()}
 
     def capture(self) -> dict:
         """A copy of everything that training changes: tensors under "tensors", plain numbers under "numbers"."""
@@ -278,9 +288,7 @@ def _signals() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

@@ -147,8 +147,8 @@ def table(figures: dict) -> str:
             f"  distortion   {figures['distortion_nats']:>10.2f} nats",
             f"  rate         {figures['rate_nats']:>10.2f} nats, "
             f"{figures['active_units']} of {figures['latent_size']} units active",
-            f"log p(x)       {figures['log_likelihood_nats']:>10.2f} nats = {figures['bits_per_dim']:.4f} "
-            f"± {figures['bits_per_dim_se']:.4f} bits/dim",
+            f"log p(x)       {figures['log_likelihood_nats']:>10.2f} nats = "
+            f"{figures['bits_per_dim']:.4f} ± {figures['bits_per_dim_se']:.4f} bits/dim",
             f"               importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows; "
             f"standard error {figures['log_likelihood_se']:.2f} nats across rows, "
             f"{figures['log_likelihood_mc_se']:.3f} Monte Carlo alone",

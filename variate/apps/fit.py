@@ -1,9 +1,12 @@
 """Learn the distribution of a data set; the result is a run folder."""
 
+import functools
+import math
 import os
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from cyclopts import Parameter
 
 from variate import checkpoint, config, train
@@ -29,6 +32,7 @@ def fit(
     seed: int = 0,
     overrides: list[str] | None = None,
     resume: bool = False,
+    device: str = "auto",
 ) -> Run:
     """Maximise the recipe's bound on the training rows; the weights of the best validation epoch are kept.
 
@@ -39,21 +43,17 @@ def fit(
     """
     folder = RunFolder(Path(out))
     whole = dataset.load(data, labels)
+    asked = functools.partial(_settings, whole, recipe, conditional, epochs, overrides)
     if resume:
-        captured, settings, schema = folder.load_state()
-        seed = captured["numbers"]["seed"]
-        if epochs is not None:
-            settings["train"]["epochs"] = epochs
+        captured, settings, seed = _saved(folder, whole)
+        said = recipe is not None or conditional or epochs is not None or overrides
+        if said and asked() != settings:
+            raise UserError(f"{folder.path} was made with other settings: --resume needs no options, or the same.")
     else:
-        _refuse_overwriting(folder)
-        captured, schema = None, whole.schema
-        settings = _settings(whole, recipe, conditional, epochs, overrides)
-    training_rows, validation_rows = whole.split(seed)
-    if schema != whole.schema:
-        raise UserError(
-            f"{folder.path} was trained on other data ({schema.describe()}): resume it with the same data."
-        )
-    trainer = _trainer(settings, training_rows, validation_rows, seed)
+        if folder.model.exists() or folder.state.exists():
+            raise UserError(f"{folder.path} already holds a run: go on with --resume, or choose another --out.")
+        captured, settings = None, asked()
+    trainer = _trainer(settings, *whole.split(seed), seed, device)
     if captured is not None:
         trainer.restore(captured)
     make_folder(folder.path)
@@ -65,26 +65,42 @@ def fit(
 def _settings(
     whole: Dataset, recipe: str | None, conditional: bool, epochs: int | None, overrides: list[str] | None
 ) -> dict[str, dict]:
+    """The whole configuration, with everything that depends on the data decided."""
     settings = config.load_recipe(recipe or config.default_recipe(whole.schema), overrides)
     if conditional:
         settings["context"]["name"] = "label"
     if epochs is not None:
-        settings["train"]["epochs"] = epochs
+        settings["train"] |= {"epochs": epochs, "least_steps": 0}
     return config.resolve(settings, whole.schema)
 
 
-def _refuse_overwriting(folder: RunFolder) -> None:
-    if folder.model.exists() or folder.state.exists():
-        raise UserError(f"{folder.path} already holds a run: go on with --resume, or choose another --out.")
+def _saved(folder: RunFolder, whole: Dataset) -> tuple[dict, dict[str, dict], int]:
+    """(captured state, settings, seed) of the run to go on with."""
+    captured, settings, schema = folder.load_state()
+    if schema != whole.schema:
+        raise UserError(f"{folder.path} learns {schema.describe()}: resume it with the data it was started with.")
+    return captured, settings, captured["numbers"]["seed"]
 
 
-def _trainer(settings: dict, training_rows: Dataset, validation_rows: Dataset, seed: int) -> train.Trainer:
-    model, objective, training = config.build(settings, training_rows.schema, seed)
+def _trainer(settings: dict, train_rows: Dataset, valid_rows: Dataset, seed: int, device: str) -> train.Trainer:
+    model, objective, training = config.build(settings, train_rows.schema, seed)
     name = settings["data"]["binarize"]
-    validation_rows = validation_rows.binarized(name)
+    valid_rows = valid_rows.binarized(name)
     if name == "static":  # drawn once and kept
-        training_rows, name = training_rows.binarized(name), "none"
-    return train.Trainer(train.Step(model, objective), training, training_rows, validation_rows, seed, name)
+        train_rows, name = train_rows.binarized(name), "none"
+    place = _device(device)
+    step = train.Step(model, objective).to(place)
+    return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name)
+
+
+def _device(name: str) -> torch.device:
+    """ "auto" is the GPU if there is one."""
+    try:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # torch's ways to say that a device is unknown or absent
+        raise UserError(f"--device {name} is not to be had here: use auto, cpu or cuda.") from None
+    return device
 
 
 def _announcement(whole: Dataset, settings: dict, trainer: train.Trainer) -> str:
@@ -110,13 +126,8 @@ def _train(trainer: train.Trainer, folder: RunFolder, settings: dict, whole: Dat
         records.append(record)
         say(_line(record, trainer, whole))
         if record.get("improved"):
-            info = {
-                "bound": trainer.best,
-                "data": whole.name,
-                "epoch": trainer.best_epoch,
-                "seed": trainer.seed,
-            }
-            info["step"] = trainer.step
+            info = {"bound": trainer.best, "data": whole.name, "seed": trainer.seed}
+            info |= {"epoch": trainer.best_epoch, "step": trainer.step}
             checkpoint.save_model(folder.model, trainer.average, trainer.train_data.schema, settings, info)
         save_state()
         folder.write_metrics(records)
@@ -125,17 +136,13 @@ def _train(trainer: train.Trainer, folder: RunFolder, settings: dict, whole: Dat
 def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
     if "event" in record:
         return f"non-finite gradients: back to step {record['step']}, learning rate {record['learning_rate']:.2g}"
-    shown = [f"epoch {record['epoch']}/{trainer.training.epochs}"]
+    shown = [f"epoch {record['epoch']}/{trainer.total_epochs}"]
     for part in ("train", "validation"):
         if "elbo_nats" in record[part]:
             nats = record[part]["elbo_nats"]
-            shown.append(
-                f"{part} ELBO {nats:.2f} nats = {-nats / whole.schema.size / 0.6931471805599453:.4f} bits/dim"
-            )
+            shown.append(f"{part} ELBO {nats:.2f} nats = {-nats / whole.schema.size / math.log(2):.4f} bits/dim")
         else:
-            shown.append(
-                f"{part} squared error {record[part]['squared_error'] / whole.schema.size:.5f} per dim"
-            )
+            shown.append(f"{part} squared error {record[part]['squared_error'] / whole.schema.size:.5f} per dim")
     shown.append(f"{record['seconds']:.0f} s")
     return ", ".join(shown)
 
@@ -148,6 +155,7 @@ def command(
     conditional: bool = False,
     epochs: int | None = None,
     seed: int = 0,
+    device: str = "auto",
     set: Annotated[list[str], Parameter(negative="")] = [],  # noqa: A002, B006 (cyclopts reads the signature)
     resume: bool = False,
     report: bool = True,
@@ -162,6 +170,7 @@ def command(
     conditional: learn p(x | label) instead of p(x).
     epochs: passes over the training rows, instead of the recipe's.
     seed: of everything random: weights, order, noise, the validation split.
+    device: auto, cpu or cuda.
     set: section.key=value, as in --set latent.size=16; may be given several times.
     resume: go on where a run in --out stopped.
     report: draw report.html at the end.

@@ -44,9 +44,7 @@ def _pairs(originals: np.ndarray, copies: np.ndarray, columns: int = 20) -> tupl
     """Rows of originals, each over the row of their reconstructions, and how many stand in a row."""
     columns = min(columns, len(originals))
     blocks = [
-        block[start : start + columns]
-        for start in range(0, len(originals), columns)
-        for block in (originals, copies)
+        block[start : start + columns] for start in range(0, len(originals), columns) for block in (originals, copies)
     ]
     blank = np.zeros((columns, *originals.shape[1:]), originals.dtype)
     return np.concatenate([np.concatenate([block, blank])[:columns] for block in blocks]), columns

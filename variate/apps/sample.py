@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from cyclopts import Parameter
 
 from variate import checkpoint, inference
 from variate.checkpoint import Run
@@ -35,15 +37,11 @@ def sample(
 def parse_condition(run: Run, condition: str | list[int]) -> list[int]:
     """ "3", "0..9", "1,3,5" or a list → classes that the model knows."""
     if not run.conditional:
-        raise UserError(
-            "the model is not conditional, so it takes no --condition: train one with fit --conditional."
-        )
+        raise UserError("the model is not conditional, so it takes no --condition: train one with fit --conditional.")
     known = len(run.schema.labels or ())
     if isinstance(condition, str):
         if not re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*", condition):
-            raise UserError(
-                f"--condition {condition!r} is not a class, a list as in 1,3,5 or a range as in 0..9."
-            )
+            raise UserError(f"--condition {condition!r} is not a class, a list as in 1,3,5 or a range as in 0..9.")
         spans = [part.split("..") for part in condition.split(",")]
         condition = [c for span in spans for c in range(int(span[0]), min(int(span[-1]), known) + 1)]
     if not condition or max(condition) >= known or min(condition) < 0:
@@ -54,7 +52,13 @@ def parse_condition(run: Run, condition: str | list[int]) -> list[int]:
 
 
 def command(
-    run: Path, *, n: int = 64, out: Path, condition: str | None = None, mean: bool = False, seed: int = 0
+    run: Path,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--n"])] = 64,
+    out: Path,
+    condition: str | None = None,
+    mean: bool = False,
+    seed: int = 0,
 ) -> None:
     """Make up new examples: z from the prior, x from the decoder.
 

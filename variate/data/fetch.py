@@ -10,21 +10,19 @@ import pickle
 import pickletools
 import queue
 import re
-import secrets
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from variate.errors import UserError
+from variate.files import atomic_file
 from variate.progress import Progress
 
 _CHUNK = 1 << 16
@@ -35,30 +33,7 @@ class Unavailable(UserError):
     """This source does not have the thing, or does not answer: another may."""
 
 
-@contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A binary file to write; it appears at `path`, whole and on the disk, when the block ends well.
-
-    On any error, Ctrl-C included, nothing is left behind and an older file at `path` stays as it was. Missing
-    folders are made. Raises OSError as `open` does.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with partial.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def download(
-    url: str, path: str | os.PathLike[str], *, limit: int, connect: float = 4.0, stall: float = 10.0
-) -> None:
+def download(url: str, path: str | os.PathLike[str], *, limit: int, connect: float = 4.0, stall: float = 10.0) -> None:
     """Fetch `url` (http or https) into the file `path`, with progress, atomically.
 
     Gives up after `connect` seconds without a first answer (name resolution and every address included),
@@ -111,7 +86,7 @@ def _copy(response: http.client.HTTPResponse, file: IO[bytes], name: str, limit:
             if done > limit:
                 raise ValueError(f"it has more than the {limit} bytes expected")
             if time.monotonic() - checked > stall:
-                if False:
+                if done - mark < _SLOWEST * stall:
                     raise TimeoutError(f"only {done - mark} bytes came in {stall:g} s")
                 checked, mark = time.monotonic(), done
     if total is not None and done < total:
@@ -224,8 +199,9 @@ def _pickled_dtype(code: str, align: object, copy: object) -> _DType:
 def _rebuild(standins: list[_Array], budget: int) -> list[np.ndarray]:
     """The arrays themselves. `budget` bytes are all they may take: a pickle can name the same bytes often."""
     arrays = []
-    while standins:  # emptied on the way: the bytes are large, and may be there as text too
-        _, shape, dtype, fortran, raw = standins.pop(0).state
+    for standin in standins:
+        # taken out, for the bytes are large, may be there as text too, and the unpickler's memo holds stand-ins
+        _, shape, dtype, fortran, raw = vars(standin).pop("state")
         budget -= len(raw)
         if budget < 0 or len(raw) != math.prod(shape) * dtype.value.itemsize:
             raise pickle.UnpicklingError("the size of an array does not fit its bytes")

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,8 @@ class Schema:
             raise UserError(
                 "the model file's schema has missing or unknown keys: it was not written by variate."
             )
-        schema = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        schema = cls(**values)
         valid = (
             all(isinstance(n, int) and 0 < n < 1 << 24 for n in schema.shape)
             and 1 <= len(schema.shape) <= 3

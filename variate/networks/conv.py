@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         places = math.prod(_halved((shape[1], shape[2]), len(channels)))
         self.dense = nn.Linear(inputs * places + context, hidden)
         self.features = (hidden,)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a stub lacks it)
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         h = F.silu(self.stages(x.contiguous(memory_format=torch.channels_last)))
@@ -87,7 +87,7 @@ class Decoder(nn.Module):
             stages += [*(_Block(width) for _ in range(depth)), up]
         self.stages = nn.Sequential(*stages)
         self.features = (features, *self.size)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a stub lacks it)
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
         h = self.dense(with_context(code, context)).unflatten(-1, self.start)

@@ -19,9 +19,7 @@ class _Layers(nn.Module):
         super().__init__()
         widths = (inputs, *hidden)
         pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.layers = nn.Sequential(
-            *(m for a, b in pairs for m in (nn.Linear(a, b), ACTIVATIONS[activation]()))
-        )
+        self.layers = nn.Sequential(*(m for a, b in pairs for m in (nn.Linear(a, b), ACTIVATIONS[activation]())))
         self.skip = skip
         self.features = (widths[-1] + (inputs if skip and hidden else 0),)
 

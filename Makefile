@@ -1,0 +1,39 @@
+# make demo   learn MNIST, digit by digit, and draw what was learned (runs/demo)
+# make test   lint and the whole test suite
+# make lint   ruff and pyright
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: demo test lint
+
+demo: .venv/installed
+	rm -rf runs/demo
+	$(BIN)/variate fit mnist --conditional --out runs/demo
+	@echo
+	@echo "Open runs/demo/report.html in a browser. Then try:"
+	@echo "  . .venv/bin/activate"
+	@echo "  variate sample runs/demo -n 100 --condition 0..9 --out digits.png"
+	@echo "  variate reconstruct runs/demo mnist --rows 40 --out reconstructions.png"
+	@echo "  variate evaluate runs/demo mnist --samples 100 --rows 1000"
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: .venv/installed-test
+	$(PIP) -e .[lint]
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP) -e .[test]
+	touch $@
