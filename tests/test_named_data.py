@@ -21,6 +21,7 @@ from variate.data.fetch import Unavailable, download, pip_wheel, read_array_pick
 from variate.data.idx import idx_bytes, read_idx
 from variate.data.named import IdxSet, Wheel
 from variate.errors import UserError, suggest
+from variate.files import atomic_file
 
 RNG = np.random.default_rng(0)
 PARTS = {

@@ -20,6 +20,7 @@ from torch import nn
 
 from variate import latents, likelihoods, networks, noise, objectives
 from variate.data import binarize
+from variate.data.dataset import Dataset
 from variate.data.schema import Schema
 from variate.errors import UserError, suggest
 from variate.model import Label, Model
@@ -154,11 +155,11 @@ def _parse_override(override: str) -> tuple[str, str, object]:
         return section, key, text  # a bare word is a string
 
 
-def resolve(config: dict[str, dict], schema: Schema) -> dict[str, dict]:
-    """Replace "auto" by what suits the data."""
+def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
+    """Replace "auto" by what suits the training rows."""
     if config["likelihood"].get("name") != "auto":
         return config
-    chosen = likelihoods.default_for(model_schema(config, schema))
+    chosen = likelihoods.default_for(model_schema(config, rows.schema), rows.values)
     return config | {"likelihood": chosen | {k: v for k, v in config["likelihood"].items() if k != "name"}}
 
 

@@ -1,5 +1,7 @@
 """What ``torch.distributions`` lacks: Gaussians that take their noise, grids of levels, and exact KL between them."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -116,41 +118,48 @@ class Levels(Distribution):
 
 
 class DiscretizedLogisticMixture(Distribution):
-    """P(u) = Σ_k π_k [σ((u + h/2 − μ_k)/s_k) − σ((u − h/2 − μ_k)/s_k)] on the grid u ∈ {0, h, …, 1}, h = 1/(L−1).
+    """P(u) = Σ_k π_k [σ((u + h/2 − μ_k)/s_k) − σ((u − h/2 − μ_k)/s_k)] + Σ_j π_{K+j} 1[u = atom_j]
 
-    The first and the last level take the tails, so the masses sum to one exactly (Salimans et al. 2017, eq. 2).
-    Logits, means and log scales hold the K components along ``dim`` (negative); the batch shape is the rest.
-    With a = (u + h/2 − μ)/s and b = (u − h/2 − μ)/s the log-difference is taken as
-    −softplus(−a) − softplus(b) + log(1 − e^{−h/s}), which neither cancels nor underflows.
+    on the grid u ∈ {0, h, …, 1}, h = 1/(L−1). The first and the last level take the tails, so the masses sum to one
+    exactly (Salimans et al. 2017, eq. 2). The J ``atoms`` are levels (0..L−1) with a mass of their own: 8-bit images
+    are full of exact blacks and whites, which no smooth density can pay for. Means and log scales hold the K
+    components along ``dim`` (negative), logits hold K + J; the batch shape is the rest.
     """
 
     arg_constraints = {}  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, logits: Tensor, mean: Tensor, log_scale: Tensor, levels: int, dim: int = -1):
+    def __init__(
+        self, logits: Tensor, mean: Tensor, log_scale: Tensor, levels: int, dim: int = -1, atoms: tuple[int, ...] = ()
+    ):
         self.logits, self.component_mean, self.log_scale = logits, mean, log_scale
-        self.levels, self.step, self.dim = levels, 1 / (levels - 1), dim
+        self.levels, self.step, self.dim, self.atoms = levels, 1 / (levels - 1), dim, atoms
         super().__init__(logits.select(dim, 0).shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        u, half = value.unsqueeze(self.dim), self.step / 2
-        inverse = torch.exp(-self.log_scale)
-        centred = (u - self.component_mean) * inverse
-        width = half * inverse
-        above_first, below_last = u > half, u < 1 - half
-        inner = torch.log(-torch.expm1(-2 * width)) * (above_first & below_last)
-        log_mass = inner - F.softplus(-(centred + width)) * below_last - F.softplus(centred - width) * above_first
-        return torch.logsumexp(self.logits.log_softmax(self.dim) + log_mass, self.dim)
+        event = -self.dim - 1
+        shape = torch.broadcast_shapes(value.shape, self.batch_shape)
+        lead, tail = shape[: len(shape) - event], shape[len(shape) - event :]
+        logits, mean, log_scale = (
+            part.expand(*lead, part.shape[self.dim], *tail)
+            for part in (self.logits, self.component_mean, self.log_scale)
+        )
+        return _LogisticMixtureMass.apply(value.unsqueeze(self.dim), logits, mean, log_scale, self)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
         shape = sample_shape + self.logits.shape
         pick = (self.logits + _gumbel(shape, self.logits)).argmax(self.dim, keepdim=True)
+        components = self.component_mean.shape[self.dim]
+        smooth = pick.clamp(max=components - 1)
         mean, log_scale = (
-            part.expand(shape).gather(self.dim, pick).squeeze(self.dim)
+            part.expand(*shape[: self.dim], components, *shape[self.dim :][1:]).gather(self.dim, smooth)
             for part in (self.component_mean, self.log_scale)
         )
         uniform = torch.rand(mean.shape, dtype=mean.dtype, device=mean.device).clamp(1e-7, 1 - 1e-7)
-        value = mean + log_scale.exp() * torch.logit(uniform)
-        return (value / self.step).round().clamp(0, self.levels - 1) * self.step
+        level = ((mean + log_scale.exp() * torch.logit(uniform)) / self.step).round().clamp(0, self.levels - 1)
+        if self.atoms:
+            atoms = torch.tensor(self.atoms, dtype=level.dtype, device=level.device)
+            level = torch.where(pick < components, level, atoms[(pick - components).clamp_min(0)])
+        return level.squeeze(self.dim) * self.step
 
     @property
     def mean(self) -> Tensor:
@@ -159,7 +168,76 @@ class DiscretizedLogisticMixture(Distribution):
         tails = torch.zeros_like(inverse)
         for edge in range(self.levels - 1):
             tails += torch.sigmoid((self.component_mean - (edge + 0.5) * self.step) * inverse)
-        return (self.logits.softmax(self.dim) * tails).sum(self.dim) * self.step
+        weights = self.logits.softmax(self.dim)
+        smooth = weights.narrow(self.dim, 0, tails.shape[self.dim])
+        expected = (smooth * tails).sum(self.dim)
+        for index, level in enumerate(self.atoms):
+            expected += weights.select(self.dim, tails.shape[self.dim] + index) * level
+        return expected * self.step
+
+
+class _LogisticMixtureMass(torch.autograd.Function):
+    """log Σ_k π_k [σ(a_k) − σ(b_k)] + …, a = (u + h/2 − μ)/s, b = (u − h/2 − μ)/s, with the gradient written out.
+
+    The log-difference is taken as log σ(a) + log σ(−b) + log(1 − e^{−h/s}), which neither cancels nor underflows; at
+    the ends of the grid the term that reaches into the tail is left out. With the responsibilities r the gradient is
+
+    ∂/∂μ = r [σ(b) − σ(−a)]/s,   ∂/∂ log s = r [b σ(b) − a σ(−a) − (h/s)/(e^{h/s} − 1)],   ∂/∂ logit = r − π,
+
+    made in the forward pass, because autograd would keep and revisit two dozen tensors of this size. Masks multiply:
+    that is several times faster than ``where`` on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx, u, logits, mean, log_scale, mixture):  # noqa: ANN001, ANN205 (autograd's own signature)
+        dim, step, components = mixture.dim, mixture.step, mean.shape[mixture.dim]
+        not_first, not_last = (u > step / 2).to(u.dtype), (u < 1 - step / 2).to(u.dtype)
+        inverse = torch.exp(-log_scale)
+        centred = (u - mean).mul_(inverse)
+        width = inverse * step
+        a, b = centred + width / 2, centred - width / 2
+        decay = torch.exp(-width)
+        log_weight = logits.log_softmax(dim)
+        log_mass = torch.log1p(-decay).mul_(not_first * not_last)
+        log_mass -= F.softplus(-a).mul_(not_last)
+        log_mass -= F.softplus(b).mul_(not_first)
+        log_mass += log_weight.narrow(dim, 0, components)
+        log_atom, hits = _atom_mass(u, log_weight, mixture, components)
+        top = torch.maximum(log_mass.amax(dim, keepdim=True), log_atom)
+        # e^-80 of the largest is nothing, and stops short of the denormals that a CPU is slow with
+        share, atom_share = log_mass.sub_(top).clamp_(min=-80).exp_(), log_atom.sub_(top).exp_()
+        total = share.sum(dim, keepdim=True).add_(atom_share)
+        if any(ctx.needs_input_grad):
+            share, atom_share = share.div_(total), atom_share.div_(total)
+            lower, upper = torch.sigmoid(b).mul_(not_first), torch.sigmoid(-a).mul_(not_last)
+            to_mean = (lower - upper).mul_(inverse).mul_(share)
+            ends = width.mul_(decay).div_(1 - decay).mul_(not_first * not_last)
+            to_log_scale = lower.mul_(b).sub_(upper.mul_(a)).sub_(ends).mul_(share)
+            parts = [share, *(atom_share * hit for hit in hits)]
+            ctx.save_for_backward(torch.cat(parts, dim).sub_(log_weight.exp_()), to_mean, to_log_scale)
+            ctx.dim = dim
+        return total.log_().add_(top).squeeze(dim)
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ANN001, ANN205
+        gradient = gradient.unsqueeze(ctx.dim)
+        return None, *(gradient * part for part in ctx.saved_tensors), None
+
+
+def _atom_mass(
+    u: Tensor, log_weight: Tensor, mixture: DiscretizedLogisticMixture, components: int
+) -> tuple[Tensor, list[Tensor]]:
+    """(log of the weight of the atom at u, −∞ where there is none; for every atom, 1 where u is on it)."""
+    level = u * (mixture.levels - 1)
+    hits = [((level - atom).abs() < 0.5).to(u.dtype) for atom in mixture.atoms]
+    shape = log_weight.narrow(mixture.dim, 0, 1).shape
+    if not hits:
+        return u.new_full(shape, -math.inf), hits
+    weight = torch.zeros(shape, dtype=u.dtype, device=u.device)
+    for index, hit in enumerate(hits):
+        weight += hit * log_weight.narrow(mixture.dim, components + index, 1)
+    missing = 1 - torch.stack(hits).sum(0)
+    return weight - missing.mul_(3e38), hits
 
 
 def _gumbel(shape: torch.Size, like: Tensor) -> Tensor:

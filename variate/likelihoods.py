@@ -21,6 +21,9 @@ from variate.networks.layers import PerValueHead
 __all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "Gaussian", "Likelihood"]
 
 
+MOST_ATOMS = 8
+
+
 class Likelihood(nn.Module):
     """The base of the likelihoods: P parameters per value, made from features (N, F) or (N, F, *spatial)."""
 
@@ -103,26 +106,27 @@ class Categorical(Likelihood):
 
 
 class DiscretizedLogistic(Likelihood):
-    """P(x|z) = ∏ᵢ Σ_k π_ik [F((xᵢ+½−μ_ik)/s_ik) − F((xᵢ−½−μ_ik)/s_ik)], F the logistic function, on L levels.
+    """P(x|z) = ∏ᵢ Σ_k π_ik [F((xᵢ+½−μ_ik)/s_ik) − F((xᵢ−½−μ_ik)/s_ik)] + Σ_j π_ij 1[xᵢ = atom_j] on L levels.
 
-    ``components`` = 1 is the plain discretised logistic (Kingma et al. 2016), more is the mixture of Salimans et
-    al. (2017). Scales are at least ``1e-3`` levels wide in model units.
+    F is the logistic function. ``components`` = 1 is the plain discretised logistic (Kingma et al. 2016), more is the
+    mixture of Salimans et al. (2017). ``atoms`` are levels with a probability of their own, for data that repeat some
+    values exactly (black background, saturated white): "auto" takes the most frequent levels of the training rows.
     """
 
-    def __init__(self, features: tuple[int, ...], schema: Schema, *, components: int = 1):
-        super().__init__(features, schema, per_value=3 * components)
-        self.components = components
-        self._levels()
-        with torch.no_grad():
-            means = torch.linspace(0, 1, components + 2)[1:-1]
-            shape = (3, components, schema.tensor_shape[0])
-            start = torch.stack([torch.zeros(components), means, torch.full((components,), -2.0)])
-            self.head.set_bias(start.unsqueeze(-1).expand(shape).reshape(-1, schema.tensor_shape[0]))
+    def __init__(self, features: tuple[int, ...], schema: Schema, *, components: int = 1, atoms: tuple[int, ...] = ()):
+        super().__init__(features, schema, per_value=3 * components + len(atoms))
+        self.components, self.atoms = components, atoms
+        if any(not 0 <= atom < self._levels() for atom in atoms) or len(set(atoms)) < len(atoms):
+            raise UserError(f"likelihood.atoms={list(atoms)} must be different levels within 0..{self._levels() - 1}.")
+        means = torch.linspace(0, 1, components + 2)[1:-1]
+        logits = torch.zeros(components + len(atoms))
+        start = torch.cat([means, torch.full((components,), -1.5), logits])
+        self.head.set_bias(start.unsqueeze(-1).expand(-1, schema.tensor_shape[0]))
 
     def values(self, parameters: Tensor) -> Distribution:
-        dim = -(self.event + 1)
-        logits, mean, log_scale = parameters.unflatten(dim, (3, self.components)).unbind(dim - 1)
-        return DiscretizedLogisticMixture(logits, mean, log_scale.clamp(min=-7.5), self._levels(), dim)
+        dim, k = -(self.event + 1), self.components
+        mean, log_scale, logits = parameters.split([k, k, k + len(self.atoms)], dim)
+        return DiscretizedLogisticMixture(logits, mean, log_scale.clamp(min=-7), self._levels(), dim, self.atoms)
 
 
 class Gaussian(Likelihood):
@@ -164,10 +168,14 @@ class Gaussian(Likelihood):
         self.log_sigma.fill_(max(math.log(mse_per_dim) / 2, -6.0) if mse_per_dim > 0 else -6.0)
 
 
-def default_for(schema: Schema) -> dict:
-    """The likelihood section that suits the data: what "auto" means."""
+def default_for(schema: Schema, values: Tensor) -> dict:
+    """The likelihood section that suits the training rows: what "auto" means."""
     if schema.levels is None:
         return {"name": "gaussian"}
     if schema.levels == 2:
         return {"name": "bernoulli"}
-    return {"name": "categorical"} if schema.levels <= 32 else {"name": "discretized_logistic", "components": 5}
+    if schema.levels <= 32:
+        return {"name": "categorical"}
+    counts = torch.bincount(values.flatten().int(), minlength=schema.levels)
+    atoms = counts.argsort(descending=True, stable=True)[:MOST_ATOMS].tolist()
+    return {"name": "discretized_logistic", "components": 3, "atoms": atoms}

@@ -25,6 +25,7 @@ __all__ = ["against", "bars", "both", "curves", "histograms", "scatter", "sheet"
 
 WIDTH = 5.2  # inches
 TEXT = 9.0  # points
+GAP = 4  # pixels between the images of a sheet
 TILE = 84  # pixels that a small image is blown up to: sharp on screens of twice the usual density
 CLASS_COLOURS = (
     "#4c78a8", "#f58518", "#e45756", "#58a8a2", "#54a24b", "#d4a72c", "#b279a2", "#ef8a98", "#9d755d", "#8c8c8c",
@@ -60,7 +61,7 @@ def tile_scale(schema: Schema) -> int:
     return max(1, TILE // max(schema.shape[:2]))
 
 
-def sheet(images: np.ndarray, schema: Schema, columns: int, gap: int = 6) -> bytes:
+def sheet(images: np.ndarray, schema: Schema, columns: int, gap: int = GAP) -> bytes:
     """Raw images (n, \\*shape), ``columns`` to a row, each pixel a square; what is between them is transparent.
 
     Of images with more channels than three the first three are shown, of those with two the first.
@@ -71,7 +72,7 @@ def sheet(images: np.ndarray, schema: Schema, columns: int, gap: int = 6) -> byt
     pixels = pixels.repeat(tile_scale(schema), axis=1).repeat(tile_scale(schema), axis=2)
     picture = contact_sheet(pixels, columns, gap)
     picture.putalpha(ImageOps.invert(contact_sheet(np.zeros(pixels.shape[:3], np.uint8), columns, gap)))
-    kept = picture.crop((gap, gap, picture.width - gap, picture.height - gap)) if gap else picture
+    kept = picture.crop((gap, gap, picture.width - gap, picture.height - gap))
     return _encoded(kept)
 
 
@@ -117,7 +118,8 @@ def curves(epochs: list[int], lines: dict[str, list[float]], best: int, up: str,
     ax.set_ylim(float(late.min() - margin), float(late.max() + margin))
     ax.grid(axis="y", color=theme.faint, linewidth=0.8)
     ax.spines["left"].set_visible(False)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _named(ax, theme, "epoch", up)
     _legend(ax, theme, loc="best")
     return figure
@@ -227,9 +229,11 @@ def against(data: np.ndarray, copies: np.ndarray, theme: Theme) -> Figure:
         if column >= data.shape[1]:
             ax.set_visible(False)
             continue
-        ax.axline((float(data[0, column]),) * 2, slope=1, color=theme.muted, linewidth=0.8)
+        ends = np.array([data[:, column].min(), data[:, column].max()])
+        ax.plot(ends, ends, color=theme.muted, linewidth=0.8)
         ax.plot(data[:, column], copies[:, column], "o", color=theme.accent, markersize=2, alpha=0.5)
         ax.set_title(f"x[{column}]", color=theme.muted, fontsize=TEXT, loc="left")
+        ax.set(xlim=ax.get_ylim(), ylim=ax.get_ylim())
         ax.locator_params(nbins=4)
     figure.supxlabel("data", color=theme.muted, fontsize=TEXT)
     figure.supylabel("reconstruction", color=theme.muted, fontsize=TEXT)

@@ -1,6 +1,5 @@
 """Learn the distribution of a data set; the result is a run folder."""
 
-import functools
 import math
 import os
 from pathlib import Path
@@ -43,17 +42,18 @@ def fit(
     """
     folder = RunFolder(Path(out))
     whole = dataset.load(data, labels)
-    asked = functools.partial(_settings, whole, recipe, conditional, epochs, overrides)
     if resume:
         captured, settings, seed = _saved(folder, whole)
+        train_rows, valid_rows = whole.split(seed)
         said = recipe is not None or conditional or epochs is not None or overrides
-        if said and asked() != settings:
+        if said and _settings(train_rows, recipe, conditional, epochs, overrides) != settings:
             raise UserError(f"{folder.path} was made with other settings: --resume needs no options, or the same.")
     else:
         if folder.model.exists() or folder.state.exists():
             raise UserError(f"{folder.path} already holds a run: go on with --resume, or choose another --out.")
-        captured, settings = None, asked()
-    trainer = _trainer(settings, *whole.split(seed), seed, device)
+        train_rows, valid_rows = whole.split(seed)
+        captured, settings = None, _settings(train_rows, recipe, conditional, epochs, overrides)
+    trainer = _trainer(settings, train_rows, valid_rows, seed, device)
     if captured is not None:
         trainer.restore(captured)
     make_folder(folder.path)
@@ -63,15 +63,15 @@ def fit(
 
 
 def _settings(
-    whole: Dataset, recipe: str | None, conditional: bool, epochs: int | None, overrides: list[str] | None
+    rows: Dataset, recipe: str | None, conditional: bool, epochs: int | None, overrides: list[str] | None
 ) -> dict[str, dict]:
     """The whole configuration, with everything that depends on the data decided."""
-    settings = config.load_recipe(recipe or config.default_recipe(whole.schema), overrides)
+    settings = config.load_recipe(recipe or config.default_recipe(rows.schema), overrides)
     if conditional:
         settings["context"]["name"] = "label"
     if epochs is not None:
         settings["train"] |= {"epochs": epochs, "least_steps": 0}
-    return config.resolve(settings, whole.schema)
+    return config.resolve(settings, rows)
 
 
 def _saved(folder: RunFolder, whole: Dataset) -> tuple[dict, dict[str, dict], int]:

@@ -34,6 +34,7 @@ GRID_CLASSES = 3
 DOTS = 5000
 VECTOR_DRAWS, VECTOR_COLUMNS = 2000, 12
 BASELINE_ROWS = 10_000  # training rows that the baselines are fitted to: seconds instead of minutes
+EVALUATION_SEED = 0
 
 
 class Picture(NamedTuple):
@@ -84,6 +85,16 @@ class Findings:
         first, second = np.argsort(-says, kind="stable")[:2]
         return int(first), int(second)
 
+    @property
+    def which(self) -> str:
+        """ "test " in front of rows, where they are a test part."""
+        return "test " if self.test.part == "test" else ""
+
+    @property
+    def code(self) -> str:
+        """What a row's embedding is called."""
+        return "code" if self.run.deterministic else "posterior mean"
+
     def sheet(self, images: np.ndarray, columns: int = COLUMNS) -> bytes:
         return pictures.sheet(images, self.run.schema, columns)
 
@@ -118,7 +129,7 @@ def report(
 
 def _look(run: Run, test: Dataset, samples: int, rows: int | None) -> Findings:
     """Everything that is measured, once."""
-    figures = evaluate(run, test, samples=samples, rows=rows)
+    figures = evaluate(run, test, samples=samples, rows=rows, seed=EVALUATION_SEED)
     seen = test.subset(DOTS)
     codes = inference.code_means(run, seen)
     active = np.ones(codes.shape[1], bool) if run.deterministic else estimate.active_units(run, test)
@@ -143,7 +154,7 @@ def _samples(found: Findings) -> Section:
     if not found.is_image:
         drawn = inference.sample(found.run, VECTOR_DRAWS)[:, :VECTOR_COLUMNS]
         chart = pictures.both(pictures.histograms, found.test.values.numpy()[:, :VECTOR_COLUMNS], drawn)
-        caption = f"{VECTOR_DRAWS:,} draws from the model against the {len(found.test):,} test rows."
+        caption = f"{VECTOR_DRAWS:,} draws from the model against the {len(found.test):,} {found.which}rows."
         return Section("Samples", "", [Picture("samples", "Each column by itself.", caption, *chart)])
     n = COLUMNS * (found.classes or FREE_ROWS)
     labels = torch.arange(found.classes).repeat_interleave(COLUMNS) if found.classes else None
@@ -174,13 +185,13 @@ def _data(found: Findings) -> Section:
     if not found.is_image:
         rows = found.test.subset(VECTOR_DRAWS)
         columns = [v[:, :VECTOR_COLUMNS] for v in (rows.values.numpy(), inference.reconstruct(found.run, rows))]
-        caption = f"{len(rows):,} test rows, encoded to the posterior mean and decoded; on the line they agree."
+        caption = f"{len(rows):,} {found.which}rows, each decoded from its {found.code}; on the line both agree."
         chart = pictures.both(pictures.against, *columns)
         return Section(title, "", [Picture("reconstructions", "Each column.", caption, *chart)])
     pairs = np.concatenate([shown.values.numpy(), inference.reconstruct(found.run, shown)])
     first = shown.rows(slice(0, 10))
     labels = () if first.labels is None else tuple(str(int(label)) for label in first.labels)
-    caption = "Above, the first test images; below, each decoded from the mean of its posterior."
+    caption = f"Above, the first {found.which}images; below, each decoded from its {found.code}."
     if found.run.binarize != "none":
         caption += f" The encoder sees them binarised ({found.run.binarize})."
     ten = pictures.sheet(first.values.numpy(), found.run.schema, len(first))
@@ -188,7 +199,7 @@ def _data(found: Findings) -> Section:
         title,
         "",
         [
-            Picture("data", "Data.", "The first ten test images.", ten, columns=labels, wide=True),
+            Picture("data", "Data.", f"The first {len(first)} {found.which}images.", ten, columns=labels, wide=True),
             Picture("reconstructions", "Reconstructions.", caption, found.sheet(pairs, len(shown)), wide=True),
         ],
     )
@@ -202,7 +213,7 @@ def _latent(found: Findings) -> Section:
     which = "the two units" if found.codes.shape[1] == 2 else "the two most active units"
     labels = None if found.seen.labels is None else found.seen.labels.numpy()
     dots = pictures.both(pictures.scatter, found.codes[:, [a, b]].numpy(), labels, (a, b))
-    caption = f"Posterior means of {len(found.seen):,} test rows in {which}, {a} and {b} (counted from 0)"
+    caption = f"The {found.code}s of {len(found.seen):,} {found.which}rows in {which}, {a} and {b} (counted from 0)"
     caption += "." if labels is None else ", coloured by label."
     if found.classes:
         caption += " The label is given to encoder and decoder, so z need not tell the classes apart."
@@ -222,7 +233,7 @@ def _manifold(found: Findings, label: int | None) -> Picture:
     for unit, place in zip(found.units, (across, up), strict=True):
         grid[:, unit] += scale[unit] * place.flatten()
     labels = None if label is None else torch.full((len(grid),), label)
-    images = pictures.sheet(inference.decode(found.run, grid, labels), found.run.schema, GRID, gap=0)
+    images = pictures.sheet(inference.decode(found.run, grid, labels), found.run.schema, GRID, gap=pictures.GAP // 2)
     a, b = found.units
     caption = f"E[x | z] over z[{a}] (to the right) and z[{b}] (upwards) at {GRID} quantiles from "
     caption += f"{QUANTILES[0]:.0%} to {QUANTILES[1]:.0%} of "
@@ -262,8 +273,8 @@ def _interpolations(found: Findings) -> Section:
     rows = np.concatenate([originals[:, :1], decoded, originals[:, 1:]], axis=1)
     of_one, kept = (" of one class", ", the label kept") if found.classes else ("", "")
     caption = (
-        f"First and last column: two test images{of_one}. Between them, E[x | z] at {STEPS} equal steps on the straight "
-        f"line from the one's posterior mean to the other's{kept}."
+        f"First and last column: two {found.which}images{of_one}. Between them, E[x | z] at {STEPS} equal steps on the "
+        f"straight line from the one's {found.code} to the other's{kept}."
     )
     sheet = found.sheet(rows.reshape(-1, *found.run.schema.shape), STEPS + 2)
     return Section(
@@ -290,7 +301,7 @@ def _training(found: Findings) -> Section:
     if "unit_nats" in found.figures:
         nats = np.array(found.figures["unit_nats"])
         bars = pictures.both(pictures.unit_bars, nats, found.active)
-        caption = f"Mean KL(q(z | x) ‖ p(z)) over {len(found.test):,} test rows, sorted; "
+        caption = f"Mean KL(q(z | x) ‖ p(z)) over {len(found.test):,} {found.which}rows, sorted; "
         caption += f"{found.active.sum()} of {len(nats)} units are active: the posterior mean varies by more than 0.01."
         drawn.append(Picture("units", "What each latent unit carries.", caption, *bars))
     return Section("Training", "", drawn)
@@ -316,13 +327,13 @@ def _comparison(found: Findings) -> Section:
     """The model's figure beside those of models that need no network."""
     if not found.baselines:
         return Section("Beside simple models", "", [])
-    fitted = f"fitted to a fixed {BASELINE_ROWS:,} of the training rows (all of them, where there are fewer)"
+    fitted = f"fitted to at most {BASELINE_ROWS:,} training rows, a fixed choice "
     if found.run.deterministic:
         own, value, across = "this autoencoder", found.figures["mse_per_dim"], "squared error per value"
-        caption = f"Test rows, reconstructed; PCA {fitted}. Smaller is better."
+        caption = f"All {found.which}rows, reconstructed; PCA {fitted}. Smaller is better."
     else:
         own, value, across = "this model", found.figures["bits_per_dim"], "−log p(x), bits/dim"
-        rows = f"The same {found.figures['log_likelihood_n']:,} test rows"
+        rows = f"The same {found.figures['log_likelihood_n']:,} {found.which}rows"
         caption = f"{rows}; the others by maximum likelihood, {fitted}. Smaller is better."
         if found.run.schema.levels:
             caption += " Densities are those of x + u, u uniform on [0, 1), and so comparable."
@@ -364,7 +375,6 @@ def _facts(found: Findings) -> dict[str, tuple[str, object, str]]:
     """What is known of the training: name → (label, value, note)."""
     run, last = found.run, [record for record in found.records if "seconds" in record][-1:]
     facts: dict[str, tuple[str, object, str]] = {
-        "evaluation_seed": ("seed of the estimates", 0, ""),
         "trained_on": ("trained on", run.info["data"], run.schema.describe()),
         "dimensions": ("D", run.schema.size, "values in one example"),
         "weights": ("weights", sum(p.numel() for p in run.model.parameters()), "numbers that were learned"),
@@ -378,6 +388,8 @@ def _facts(found: Findings) -> dict[str, tuple[str, object, str]]:
             record["seconds"],
             "seconds of training, on the machine that trained it",
         )
+    if not run.deterministic:
+        facts["evaluation_seed"] = ("seed of the estimates", EVALUATION_SEED, "of the Monte-Carlo noise")
     return facts
 
 
@@ -428,22 +440,22 @@ def _headline(found: Findings) -> list[tuple[str, str, str, str]]:
     """The main figures: (number, unit, what it is, how it was computed)."""
     f = found.figures
     if found.run.deterministic:
-        cards = [(_text(f["mse_per_dim"]), "per value", "squared error", f"{f['n']:,} test rows, in model units")]
+        cards = [
+            (f"{f['mse_per_dim']:.3g}", "per value", "squared error", f"{f['n']:,} {found.which}rows, in model units")
+        ]
         for name, error in found.baselines.items():
-            ratio = f"{error / f['mse_per_dim']:.1f} times the error; fitted to at most {BASELINE_ROWS:,} training rows"
-            cards.append((_text(error), "per value", name, ratio))
+            ratio = f"{error / f['mse_per_dim']:.2g} times as much, on the same rows"
+            cards.append((f"{error:.3g}", "per value", name, ratio))
         return cards
     bound = "bounds log p(x | c), the label given" if found.classes else "bounds log p(x)"
-    estimate_ = f"importance weighting, k = {f['samples']}, {f['log_likelihood_n']:,} test rows"
+    weighted = f"{f['log_likelihood_nats']:.2f} nats; importance weighting, k = {f['samples']}, "
+    weighted += f"{f['log_likelihood_n']:,} {found.which}rows"
+    bounded = f"{f['elbo_nats']:.2f} nats; {bound}; all {f['n']:,} {found.which}rows"
+    active = (str(f["active_units"]), f"of {f['latent_size']}", "latent units active")
     return [
-        (f"{f['bits_per_dim']:.3f}", f"± {f['bits_per_dim_se']:.3f} bits/dim", "log p(x)", estimate_),
-        (f"{f['elbo_bits_per_dim']:.3f}", "bits/dim", "ELBO", f"{bound}; all {f['n']:,} test rows"),
-        (
-            str(f["active_units"]),
-            f"of {f['latent_size']}",
-            "latent units active",
-            f"carrying {f['rate_nats']:.1f} nats",
-        ),
+        (f"{f['bits_per_dim']:.3f}", f"± {f['bits_per_dim_se']:.3f} bits/dim", "log p(x)", weighted.replace("-", "−")),
+        (f"{f['elbo_bits_per_dim']:.3f}", "bits/dim", "ELBO", bounded.replace("-", "−")),
+        (*active, f"carrying {f['rate_nats']:.1f} nats"),
     ]
 
 
@@ -491,8 +503,7 @@ def _numbers(found: Findings) -> str:
 
 
 def _row(name: str, label: str, note: str, value: object) -> str:
-    kind = "value text" if isinstance(value, str) else "value"
-    cells = f'<th scope="row">{escape(label)}</th><td class="{kind}">{escape(_text(value))}</td><td>{escape(note)}</td>'
+    cells = f'<th scope="row">{escape(label)}</th><td class="value">{escape(_text(value))}</td><td>{escape(note)}</td>'
     return f'<tr id="{escape(name)}">{cells}</tr>'
 
 

@@ -1,4 +1,8 @@
-"""Residual convolutional networks for images of any height × width × channels from 8 × 8 up, odd sizes too."""
+"""Convolutional networks for images of any height × width × channels from 8 × 8 up, odd sizes too.
+
+Most of the work is done at a quarter and at half of the image's size, where a convolution has something to say for
+its cost; the likelihood's head spreads the last features over the pixels.
+"""
 
 import math
 
@@ -12,20 +16,18 @@ __all__ = ["Decoder", "Encoder"]
 
 
 class _Block(nn.Module):
-    """x + conv(silu(conv(silu(x)))): the second convolution starts at zero, so a fresh block is the identity."""
+    """x + conv(relu(x))."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(F.silu(x))))
+        return x + self.conv(F.relu(x))
 
 
 def _halved(size: tuple[int, int], times: int) -> tuple[int, int]:
-    """The size after ``times`` convolutions of stride 2, which round up."""
+    """The size after ``times`` halvings, which round up."""
     height, width = (math.ceil(n / 2**times) for n in size)
     return height, width
 
@@ -38,17 +40,15 @@ class Encoder(nn.Module):
         shape: tuple[int, ...],
         context: int,
         *,
-        channels: tuple[int, int] = (32, 64),
-        blocks: tuple[int, int] = (1, 1),
+        channels: tuple[int, int] = (32, 48),
+        blocks: tuple[int, int] = (0, 0),
         hidden: int = 256,
     ):
         super().__init__()
         stages, inputs = [], shape[0]
         for width, depth in zip(channels, blocks, strict=True):
-            stages += [
-                nn.Conv2d(inputs, width, 3, stride=2, padding=1),
-                *(_Block(width) for _ in range(depth)),
-            ]
+            stages += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), *(_Block(width) for _ in range(depth))]
+            stages += [nn.ReLU()]
             inputs = width
         self.stages = nn.Sequential(*stages)
         places = math.prod(_halved((shape[1], shape[2]), len(channels)))
@@ -57,12 +57,13 @@ class Encoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a stub lacks it)
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        h = F.silu(self.stages(x.contiguous(memory_format=torch.channels_last)))
-        return F.silu(self.dense(with_context(h.flatten(1), context)))
+        h = self.stages(x.contiguous(memory_format=torch.channels_last))
+        h = h.permute(0, 2, 3, 1).flatten(1)  # in the order in which it lies in memory: no copy
+        return F.relu(self.dense(with_context(h, context)))
 
 
 class Decoder(nn.Module):
-    """code (N, d), c or None → features (N, F, H, W): two dense layers, residual blocks, two pixel shuffles, a crop."""
+    """code (N, d), c or None → features (N, F, ⌈H/2⌉, ⌈W/2⌉): dense layers, blocks at a quarter, blocks at half size."""
 
     def __init__(
         self,
@@ -72,24 +73,23 @@ class Decoder(nn.Module):
         *,
         channels: tuple[int, int] = (64, 32),
         blocks: tuple[int, int] = (1, 1),
-        features: int = 16,
         hidden: int = 256,
     ):
         super().__init__()
-        self.size = shape[1], shape[2]
-        self.start = (channels[0], *_halved(self.size, len(channels)))
-        self.dense = nn.Sequential(
-            nn.Linear(code + context, hidden), nn.SiLU(), nn.Linear(hidden, math.prod(self.start))
-        )
-        stages, widths = [], (*channels, features)
-        for width, after, depth in zip(channels, widths[1:], blocks, strict=True):
-            up = nn.Sequential(nn.SiLU(), nn.Conv2d(width, 4 * after, 1), nn.PixelShuffle(2))
-            stages += [*(_Block(width) for _ in range(depth)), up]
-        self.stages = nn.Sequential(*stages)
-        self.features = (features, *self.size)
+        self.half, self.quarter = (_halved((shape[1], shape[2]), times) for times in (1, 2))
+        self.channels = channels
+        self.dense = nn.Linear(code + context, hidden)
+        self.spread = nn.Linear(hidden, channels[0] * math.prod(self.quarter))
+        self.coarse = nn.Sequential(*(_Block(channels[0]) for _ in range(blocks[0])), nn.ReLU())
+        self.up = nn.Linear(channels[0], 4 * channels[1])
+        self.fine = nn.Sequential(*(_Block(channels[1]) for _ in range(blocks[1])), nn.ReLU())
+        self.features = (channels[1], *self.half)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a stub lacks it)
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
-        h = self.dense(with_context(code, context)).unflatten(-1, self.start)
-        h = F.silu(self.stages(h.contiguous(memory_format=torch.channels_last)))
-        return h[..., : self.size[0], : self.size[1]]
+        h = self.spread(F.relu(self.dense(with_context(code, context))))
+        h = self.coarse(h.view(-1, *self.quarter, self.channels[0]).permute(0, 3, 1, 2))
+        (height, width), fine = self.quarter, self.channels[1]
+        h = self.up(h.permute(0, 2, 3, 1)).view(-1, height, width, 2, 2, fine).transpose(2, 3)
+        h = h.reshape(-1, 2 * height, 2 * width, fine)[:, : self.half[0], : self.half[1]]
+        return self.fine(h.permute(0, 3, 1, 2))

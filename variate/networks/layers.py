@@ -16,24 +16,29 @@ def with_context(x: Tensor, context: Tensor | None) -> Tensor:
 class PerValueHead(nn.Module):
     """A linear map from features to P numbers for every value of an example: (N, *features) → (N, P, *shape).
 
-    Features (F,) are mapped by one matrix; features (F, *spatial) by the same matrix at every place.
+    Features (F,) are mapped by one matrix. Features (F, h, w) are mapped by the same matrix at every place; where they
+    are f times coarser than the example, each place gives its f × f values (Shi et al. 2016), cut to the right size.
     """
 
     def __init__(self, features: tuple[int, ...], shape: tuple[int, ...], per_value: int):
         super().__init__()
-        self.shape, self.per_value = shape, per_value
-        self.local = len(features) > 1
-        if self.local and features[1:] != shape[1:]:
+        self.shape, self.per_value, self.coarse = shape, per_value, features[1:]
+        self.factor = math.ceil(shape[1] / features[1]) if self.coarse else 1
+        if self.coarse and tuple(math.ceil(n / self.factor) for n in shape[1:]) != self.coarse:
             raise ValueError(f"features {features} do not cover the places of an example of shape {shape}")
-        places = shape[0] if self.local else math.prod(shape)
-        self.linear = nn.Linear(features[0], per_value * places)
+        values = shape[0] * self.factor**2 if self.coarse else math.prod(shape)
+        self.linear = nn.Linear(features[0], per_value * values)
 
     def forward(self, features: Tensor) -> Tensor:
-        if not self.local:
+        if not self.coarse:
             return self.linear(features).unflatten(-1, (self.per_value, *self.shape))
-        # channels last: one matrix product over all places, and no copy when the features are stored that way
-        out = self.linear(features.movedim(1, -1)).movedim(-1, 1)
-        return out.unflatten(1, (self.per_value, self.shape[0]))
+        channels, height, width = self.shape
+        h, w = self.coarse
+        # channels last: one matrix product over all places; then one copy puts every number in its place
+        out = self.linear(features.permute(0, 2, 3, 1))
+        out = out.view(-1, h, w, self.per_value, channels, self.factor, self.factor)
+        out = out.permute(0, 3, 4, 1, 5, 2, 6).reshape(-1, self.per_value, channels, h * self.factor, w * self.factor)
+        return out[..., :height, :width]
 
     def set_bias(self, start: Tensor) -> None:
         """Set where the parameters start: (P, C), the same for all places of a channel."""

@@ -1,0 +1,309 @@
+"""Recipes, their keys, and what is said about a wrong one."""
+
+import numpy as np
+import pytest
+import torch
+from helpers_runs import assert_same, pixels, scratch, table
+
+from variate import checkpoint, config
+from variate.apps.fit import fit
+from variate.config import Training
+from variate.data.schema import Schema, infer_schema
+from variate.errors import UserError
+from variate.train import Interrupted, Trainer
+
+IMAGES, ROWS = Schema((8, 8), "uint8", levels=256, labels=(6, 6)), Schema((5,), "float64")
+TWO_STEPS = ["train.batch_size=5", "train.epochs=2", "train.least_steps=0", "train.patience=0"]
+
+
+def suitable(recipe: str) -> tuple[np.ndarray, np.ndarray]:
+    """Twelve rows (ten to train on) of the kind that the recipe is made for."""
+    rows = table(12) if recipe == "vector" else pixels(12)
+    return rows, np.arange(12) % 2
+
+
+@pytest.fixture(scope="module", params=config.recipes())
+def trained(request):
+    """(recipe, its run of two epochs of two steps), stopped after the first epoch and resumed."""
+    recipe = request.param
+    folder, (values, labels) = scratch() / f"recipe {recipe}", suitable(recipe)
+    plain = Trainer._end_of_epoch
+
+    def stopping(self):
+        if self.epoch == 2:
+            raise Interrupted
+        return plain(self)
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(Trainer, "_end_of_epoch", stopping)
+        fit(values, labels, out=folder, recipe=recipe, overrides=TWO_STEPS)
+    return recipe, fit(values, labels, out=folder, resume=True)
+
+
+def test_every_recipe_trains_and_resumes(trained):
+    assert trained[1].info["epoch"] >= 1
+    assert [line.count('"epoch"') for line in trained[1].folder.metrics.read_text().splitlines()] == [1, 1]
+
+
+def test_every_recipe_loads_what_it_saved(trained):
+    loaded = checkpoint.load(trained[1].path)
+    assert_same(loaded.model.state_dict(), trained[1].model.state_dict())
+    assert all(torch.isfinite(value).all() for value in loaded.model.state_dict().values())
+
+
+def test_every_recipe_moves_its_weights(trained):
+    recipe, run = trained
+    fresh = config.build(run.config, run.schema)[0].state_dict()
+    assert not torch.equal(fresh["likelihood.head.linear.bias"], run.model.state_dict()["likelihood.head.linear.bias"])
+
+
+@pytest.mark.parametrize("recipe", config.recipes())
+def test_a_recipe_says_nothing_that_is_not_used(recipe):
+    """Changing any key that a recipe names to a value of another type is noticed."""
+    schema = infer_schema(*suitable(recipe))
+    said = config.load_recipe(recipe)
+    for section, key in [(s, k) for s, values in said.items() for k in values]:
+        broken = {s: dict(values) for s, values in said.items()}
+        broken[section][key] = {"not": "this"}
+        with pytest.raises(UserError):
+            config.build(config.resolve(broken, schema), schema)
+
+
+@pytest.mark.parametrize(
+    ("shape", "recipe"), [((5,), "vector"), ((7, 40), "vector"), ((8, 8), "vae"), ((31, 17, 3), "vae"), ((4, 4, 3), "vector")]
+)
+def test_the_default_recipe_suits_the_shape(shape, recipe):
+    schema = Schema(shape, "uint8", levels=256)
+    assert config.default_recipe(schema) == recipe
+    config.build(config.resolve(config.load_recipe(recipe), schema), schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "name"),
+    [
+        (ROWS, "gaussian"),
+        (Schema((5,), "uint8", levels=2), "bernoulli"),
+        (Schema((8, 8), "uint8", levels=17), "categorical"),
+        (IMAGES, "discretized_logistic"),
+    ],
+    ids=str,
+)
+def test_the_automatic_likelihood_suits_the_values(schema, name):
+    assert config.resolve(config.load_recipe("vector"), schema)["likelihood"]["name"] == name
+
+
+# ---------------------------------------------------------------------------------------------------- overrides
+
+
+def value_of(override: str) -> object:
+    section, key = override.partition("=")[0].split(".")
+    return config.load_recipe("vector", [override])[section][key]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("latent.size=16", 16),
+        ("train.learning_rate=2e-3", 2e-3),
+        ("encoder.hidden=[64, 32]", [64, 32]),
+        ("encoder.skip=false", False),
+        ("encoder.activation=relu", "relu"),
+        ('encoder.activation="relu"', "relu"),
+        ("likelihood.sigma=0.5", 0.5),
+        ("likelihood.sigma=learned", "learned"),
+    ],
+)
+def test_an_override_is_read_as_toml_or_as_a_word(text, value):
+    assert value_of(text) == value and type(value_of(text)) is type(value)
+
+
+def test_the_last_override_wins():
+    assert config.load_recipe("vector", ["latent.size=3", "latent.size=4"])["latent"]["size"] == 4
+
+
+def test_another_name_drops_the_keys_of_the_old_one():
+    changed = config.load_recipe("vector", ["encoder.name=conv", "encoder.hidden=32"])
+    assert changed["encoder"] == {"name": "conv", "hidden": 32}
+
+
+@pytest.mark.parametrize("text", ["", "latent", "latent.size", "latent=3", "size=3", "=3", "a.b.c=3", ".size=3", "latent size=3"])
+def test_an_override_of_another_form_is_refused(text):
+    with pytest.raises(UserError, match="section.key=value"):
+        config.load_recipe("vector", [text])
+
+
+def test_recipes_and_overrides_do_not_change_the_defaults():
+    before = repr(config.DEFAULTS)
+    config.load_recipe("vector", ["latent.size=5", "encoder.hidden=[3]", "objective.beta=2.0"])
+    assert repr(config.DEFAULTS) == before
+
+
+# ---------------------------------------------------------------------------------------------------- what is wrong
+
+
+def build(*overrides: str, schema: Schema = IMAGES, recipe: str = "vector") -> tuple:
+    return config.build(config.resolve(config.load_recipe(recipe, list(overrides)), schema), schema)
+
+
+NEAR_MISSES = [
+    ("latnt.size=3", "latent"),
+    ("trian.epochs=3", "train"),
+    ("encoder.name=cnv", "conv"),
+    ("decoder.name=mpl", "mlp"),
+    ("posterior.name=diagnal", "diagonal"),
+    ("prior.name=standrad", "standard"),
+    ("likelihood.name=bernouli", "bernoulli"),
+    ("objective.name=ebo", "elbo"),
+    ("data.binarize=dynamc", "dynamic"),
+    ("data.binarise=dynamic", "binarize"),
+    ("encoder.hiden=[3]", "hidden"),
+    ("train.epoch=3", "epochs"),
+    ("train.learningrate=0.1", "learning_rate"),
+    ("objective.freebits_nats=1.0", "free_bits_nats"),
+    ("context.name=labl", "label"),
+    ("encoder.activation=rleu", "relu"),
+    ("train.schedule=cosin", "cosine"),
+    ("likelihood.name=gausian", "gaussian"),
+]
+
+
+@pytest.mark.parametrize(("override", "meant"), NEAR_MISSES)
+def test_a_near_miss_gets_a_suggestion(override, meant):
+    with pytest.raises(UserError, match=meant) as caught:
+        build(override)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", config.DEFAULTS)
+@pytest.mark.parametrize("value", ["[]", "{a = 1}", "true", "1.5", "1979-05-27", "''", "-1", "1e400"])
+def test_a_name_of_another_type_is_refused(section, value):
+    with pytest.raises(UserError):
+        build(f"{section}.name={value}")
+
+
+TYPES = {
+    "latent.size": ["2.0", "two", "[2]", "true", "0", "-3", "65537", "99999999999999999999"],
+    "encoder.hidden": ["16", "[1.5]", "['a']", "[true]", "[0]", "[-1]", "wide", "[[1]]"],
+    "encoder.skip": ["1", "yes", "[true]"],
+    "encoder.activation": ["3", "swoosh", "[]", "true"],
+    "train.epochs": ["0", "-1", "1.5", "many", "true", "[1]"],
+    "train.batch_size": ["0", "-1", "1.5", "true"],
+    "train.learning_rate": ["0", "-0.1", "nan", "inf", "fast", "true"],
+    "train.schedule": ["3", "linear", "[]"],
+    "train.rampup_steps": ["-1", "1.5"],
+    "train.clip_norm": ["-1", "nan", "tight"],
+    "train.ema": ["1", "1.5", "-0.1", "nan"],
+    "train.patience": ["-1", "0.5"],
+    "objective.beta": ["-1", "nan", "strong", "[1]", "inf"],
+    "objective.free_bits_nats": ["-1", "nan", "inf"],
+    "objective.warmup_steps": ["-1", "1.5"],
+    "objective.samples": ["0", "-1", "1.5", "true"],
+    "data.binarize": ["3", "[]", "true", "sometimes"],
+    "context.name": ["3", "text"],
+}
+
+
+@pytest.mark.parametrize("override", [f"{key}={value}" for key, values in TYPES.items() for value in values])
+def test_a_value_of_the_wrong_type_or_range_is_refused(override):
+    with pytest.raises(UserError):
+        build(override)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["likelihood.name=bernoulli"],
+        ["posterior.name=point"],
+        ["objective.name=reconstruction"],
+        ["likelihood.name=gaussian", "likelihood.sigma=0"],
+        ["likelihood.name=gaussian", "likelihood.sigma=-1.0"],
+        ["likelihood.name=gaussian", "likelihood.sigma=nan"],
+        ["likelihood.name=gaussian", "likelihood.sigma=wild"],
+        ["likelihood.name=discretized_logistic", "likelihood.components=0"],
+        ["likelihood.name=discretized_logistic", "likelihood.components=-2"],
+        ["objective.name=iwae", "objective.k=0"],
+        ["objective.name=iwae", "objective.gradient=none"],
+        ["encoder.name=conv", "encoder.channels=[8]"],
+        ["encoder.name=conv", "encoder.channels=[0, 8]"],
+        ["encoder.name=conv", "encoder.hidden=0"],
+        ["decoder.name=conv", "decoder.features=0"],
+        ["decoder.name=conv", "decoder.blocks=[-1, 1]"],
+    ],
+    ids=" ".join,
+)
+def test_settings_that_do_not_go_together_are_refused(overrides):
+    with pytest.raises(UserError):
+        build(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("schema", "override"),
+    [
+        (ROWS, "likelihood.name=bernoulli"),
+        (ROWS, "likelihood.name=categorical"),
+        (ROWS, "likelihood.name=discretized_logistic"),
+        (ROWS, "data.binarize=dynamic"),
+        (ROWS, "context.name=label"),
+        (ROWS, "encoder.name=conv"),
+        (ROWS, "decoder.name=conv"),
+        (Schema((5,), "int32", levels=60000), "likelihood.name=categorical"),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_suit_the_data_are_refused(schema, override):
+    with pytest.raises(UserError):
+        build(override, schema=schema)
+
+
+@pytest.mark.parametrize("recipe", ["vaee", "nonsense", "", "../vae", "/etc/passwd", "missing.toml", ".toml"])
+def test_an_unknown_recipe_is_refused(recipe):
+    with pytest.raises(UserError, match="recipe"):
+        config.load_recipe(recipe)
+
+
+def test_an_unknown_recipe_gets_a_suggestion():
+    with pytest.raises(UserError, match="kingma-welling"):
+        config.load_recipe("kingma-weling")
+
+
+FILES = {
+    "no TOML": b"[encoder\nname",
+    "no text": b"\xff\xfe\x00",
+    "a repeated key": b"[latent]\nsize = 3\nsize = 4\n",
+    "an unknown section": b"[encodr]\nname = 'mlp'\n",
+    "a value for a section": b"encoder = 3\n",
+    "a list of sections": b"[[encoder]]\nname = 'mlp'\n",
+    "a value at the top": b"epochs = 3\n",
+}
+
+
+@pytest.mark.parametrize("content", FILES.values(), ids=FILES)
+def test_a_recipe_file_that_is_wrong_is_refused(tmp_path, content):
+    (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(UserError):
+        config.load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    (tmp_path / "mine.toml").mkdir()
+    with pytest.raises(UserError):
+        config.load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_recipe_file_is_read_with_the_defaults_beneath(tmp_path):
+    (tmp_path / "mine.toml").write_text("# été\n[latent]\nsize = 3\n", encoding="utf-8")
+    assert config.load_recipe(str(tmp_path / "mine.toml"))["latent"] == {"name": "flat", "size": 3}
+
+
+def test_the_same_seed_builds_the_same_weights():
+    a, b, c = (
+        config.build(config.resolve(config.load_recipe("vector"), IMAGES), IMAGES, seed)[0].state_dict() for seed in (1, 1, 2)
+    )
+    assert_same(a, b)
+    assert not torch.equal(a["likelihood.head.linear.weight"], c["likelihood.head.linear.weight"])
+
+
+def test_an_integer_is_a_number():
+    assert build("train.learning_rate=1", "objective.beta=2")[2] == Training(
+        **{k: v for k, v in config.load_recipe("vector")["train"].items()} | {"learning_rate": 1.0}
+    )

@@ -1,0 +1,303 @@
+"""Raw values and model units, splits, subsets, binarisations, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers_runs import pixels
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from variate.data import dataset
+from variate.data.schema import Schema, infer_schema
+from variate.errors import UserError
+
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 6)),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
+)
+ROWS = st.integers(1, 5)
+
+
+def batches_of(dtype, elements=None):
+    """Arrays (n, *shape) of vectors, images and images with channels."""
+    return st.tuples(ROWS, SHAPES).flatmap(lambda drawn: hnp.arrays(dtype, (drawn[0], *drawn[1]), elements=elements))
+
+
+def there_and_back(values: np.ndarray, schema: Schema) -> tuple[torch.Tensor, np.ndarray]:
+    units = schema.to_tensor(torch.from_numpy(values))
+    assert units.dtype == torch.float32 and units.shape == (len(values), *schema.tensor_shape)
+    back = schema.to_raw(units)
+    assert back.dtype == values.dtype and back.shape == values.shape
+    return units, back
+
+
+@given(batches_of(st.sampled_from([np.uint8, np.bool_])))
+def test_bytes_and_bits_come_back_exactly(values):
+    units, back = there_and_back(values, infer_schema(values))
+    np.testing.assert_array_equal(back, values)
+    assert 0 <= units.min() and units.max() <= 1
+
+
+@given(st.integers(2, 65536), st.sampled_from([np.uint8, np.int16, np.int32, np.int64, np.float32]), SHAPES, st.data())
+def test_every_level_comes_back_exactly(levels, dtype, shape, data):
+    top = min(levels - 1, np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else levels)
+    values = data.draw(hnp.arrays(np.int64, (3, *shape), elements=st.integers(0, top))).astype(dtype)
+    _, back = there_and_back(values, infer_schema(values, levels=levels))
+    np.testing.assert_array_equal(back, values)
+
+
+@given(batches_of(np.int32, st.integers(-(2**20), 2**20)))
+@example(np.array([[-3500], [21], [3493], [7]], np.int32))
+def test_whole_numbers_come_back_exactly(values):
+    """Whole numbers without a known range are standardised; what comes back must be rounded, not cut off."""
+    _, back = there_and_back(values, infer_schema(values))
+    np.testing.assert_array_equal(back, values)
+
+
+@given(batches_of(np.int8, st.integers(-5, 1)))
+def test_negative_numbers_are_not_levels(values):
+    assume(values.min() < 0)
+    assert infer_schema(values).levels is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(data=st.data())
+def test_real_numbers_come_back_within_float32(dtype, data):
+    """Model units are float32: an error of 2^-23 of the distance from the mean, and of the dtype's own rounding."""
+    finite = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
+    values = data.draw(batches_of(dtype, finite))
+    schema = infer_schema(values)
+    _, back = there_and_back(values, schema)
+    exact = values.astype(np.float64)
+    tolerance = 2.0**-23 * np.abs(exact - np.asarray(schema.offset)) + 4 * np.finfo(dtype).eps * np.abs(exact)
+    assert (np.abs(back - exact) <= tolerance + 1e-30).all()
+
+
+def test_columns_get_unit_scale_and_no_mean():
+    values = np.random.default_rng(0).normal(1e6, 1e-3, size=(500, 3)) * [1, 10, 100]
+    units = infer_schema(values).to_tensor(torch.from_numpy(values)).numpy()
+    np.testing.assert_allclose(units.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(units.std(0), 1, rtol=1e-5)
+
+
+def test_log_volume_is_the_log_derivative_of_the_map_to_units():
+    """d(units)/d(raw), measured by a difference, column by column: densities change by its logarithm."""
+    values = np.random.default_rng(1).normal(size=(50, 4)) * [0.1, 1, 10, 1000]
+    schema = infer_schema(values)
+    step = schema.to_tensor(torch.from_numpy(values + values.std(0))) - schema.to_tensor(torch.from_numpy(values))
+    slopes = step.double().mean(0).numpy() / values.std(0)
+    assert schema.log_volume_nats == pytest.approx(np.log(slopes).sum(), rel=1e-5)
+
+
+def test_an_images_volume_counts_every_pixel():
+    values = np.random.default_rng(1).normal(size=(50, 3, 4, 2)) * 5
+    assert infer_schema(values).log_volume_nats == pytest.approx(-24 * np.log(values.std()), rel=1e-9)
+
+
+def test_channels_go_first_and_come_back_last():
+    values = np.zeros((1, 4, 5, 3), np.uint8)
+    values[0, 2, 3, 1] = 255
+    units = infer_schema(values).to_tensor(torch.from_numpy(values))
+    assert units.nonzero().tolist() == [[0, 1, 2, 3]]
+
+
+@given(batches_of(st.sampled_from([np.uint8, np.bool_, np.float32, np.int64]), st.integers(0, 1)), st.booleans())
+def test_a_schema_survives_json(values, labelled):
+    schema = infer_schema(values, np.arange(len(values)) if labelled else None)
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+@given(batches_of(np.float64, st.floats(-1e9, 1e9)))
+def test_the_scale_survives_json_to_the_last_bit(values):
+    schema = infer_schema(values)
+    again = Schema.from_json(json.loads(json.dumps(schema.to_json())))
+    assert (again.offset, again.scale) == (schema.offset, schema.scale)
+
+
+def numbered(n: int) -> dataset.Dataset:
+    """n rows that say which they are, labelled by their last digit."""
+    rows = np.arange(n)
+    return dataset.load(np.stack([rows // 256, rows % 256], 1).astype(np.uint8), rows % 10)
+
+
+def numbers(data: dataset.Dataset) -> list[int]:
+    return (data.values.long() @ torch.tensor([256, 1])).tolist()
+
+
+@given(st.integers(2, 700), st.integers(0, 2**40))
+def test_a_split_is_disjoint_covers_and_holds_out_a_sixth(n, seed):
+    train, valid = (numbers(part) for part in numbered(n).split(seed))
+    assert sorted(train + valid) == list(range(n))
+    assert len(train) >= 1 and len(valid) == max(1, round(n / 6))
+
+
+def test_a_split_follows_its_seed():
+    whole = numbered(600)
+    assert numbers(whole.split(1)[1]) == numbers(whole.split(1)[1]) != numbers(whole.split(2)[1])
+
+
+def test_labels_stay_with_their_rows_and_are_counted_on_the_training_part():
+    train, valid = numbered(600).split(0)
+    for part in (train, valid):
+        assert part.labels.tolist() == [n % 10 for n in numbers(part)]
+        assert part.schema.labels == tuple(np.bincount(train.labels, minlength=10).tolist())
+
+
+def test_one_row_cannot_be_split():
+    with pytest.raises(UserError):
+        numbered(1).split(0)
+
+
+def test_a_subset_is_fixed_and_keeps_the_order():
+    whole = numbered(500)
+    chosen = numbers(whole.subset(40))
+    assert len(chosen) == 40 and chosen == sorted(set(chosen)) == numbers(whole.subset(40))
+    assert chosen != list(range(40))  # not simply the first ones
+    assert numbers(whole.subset(None)) == numbers(whole.subset(500)) == list(range(500))
+
+
+GREY = pixels(60, (6, 6), seed=3)
+NAMES = ["static", "dynamic", "threshold"]
+
+
+def draw(name: str, rows: np.ndarray, *key: object) -> torch.Tensor:
+    return dataset.load(rows, levels=256).batch(slice(None), name, *key).target
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_binarisation_gives_zeros_and_ones_in_the_datas_shape(name):
+    bits = draw(name, GREY)
+    assert bits.shape == (60, 1, 6, 6) and set(bits.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("name", ["static", "dynamic"])
+def test_the_mean_of_many_draws_is_the_grey_value(name):
+    """χ² of the number of ones in 1000 draws per pixel; exact for black and white."""
+    grey = GREY[:5].reshape(5, 1, 6, 6) / 255
+    share = torch.stack([draw(name, GREY[:5], step) for step in range(1000)]).mean(0).numpy()
+    certain = (grey == 0) | (grey == 1)
+    np.testing.assert_array_equal(share[certain], grey[certain])
+    scaled = (share - grey)[~certain] / np.sqrt(grey * (1 - grey) / 1000)[~certain]
+    assert abs((scaled**2).mean() - 1) < 5 * np.sqrt(2 / scaled.size)
+
+
+def test_keyless_bits_have_the_grey_mean_too():
+    """Drawn from the rows' own bytes: 4000 different rows whose values at other places are all alike."""
+    rows = np.full((4000, 1, 20), 64, np.uint8)
+    rows[:, 0, :2] = np.stack(np.divmod(np.arange(4000), 256), 1)
+    assert draw("static", rows)[..., 2:].mean() == pytest.approx(64 / 255, abs=4 * 0.434 / np.sqrt(72_000))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(order=st.permutations(range(10)), kept=st.integers(1, 10))
+def test_bits_without_a_key_are_fixed_per_row(name, order, kept):
+    chosen = list(order)[:kept]
+    assert torch.equal(draw(name, GREY[chosen]), draw(name, GREY)[chosen])
+
+
+def test_dynamic_bits_change_with_the_step():
+    assert not torch.equal(draw("dynamic", GREY, 0, 1), draw("dynamic", GREY, 0, 2))
+    assert torch.equal(draw("dynamic", GREY, 0, 1), draw("dynamic", GREY, 0, 1))
+
+
+def test_a_threshold_cuts_at_one_half():
+    rows = np.array([[0, 127, 128, 255]], np.uint8)
+    assert draw("threshold", rows).tolist() == [[0, 0, 1, 1]]
+
+
+def test_expected_keeps_the_grey_values():
+    torch.testing.assert_close(draw("expected", GREY).squeeze(1).numpy(), (GREY / 255).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_binarised_rows_are_the_bits_that_are_scored(name):
+    rows = dataset.load(GREY)
+    binary = rows.binarized(name)
+    assert binary.schema.levels == 2
+    assert torch.equal(binary.batch(slice(None)).target, rows.batch(slice(None), name).target)
+
+
+def test_an_unknown_binarisation_is_refused_with_a_suggestion():
+    with pytest.raises(UserError, match="dynamic"):
+        draw("dynamc", GREY)
+
+
+NON_FINITE = st.sampled_from([np.nan, np.inf, -np.inf])
+
+
+@given(batches_of(st.sampled_from([np.float16, np.float32, np.float64]), st.floats(-9, 9, width=16)), NON_FINITE)
+def test_a_non_finite_value_is_refused_by_its_row(values, bad):
+    values[len(values) // 2].flat[-1] = bad
+    with pytest.raises(UserError, match=f"row {len(values) // 2} "):
+        dataset.load(values)
+
+
+@given(hnp.array_shapes(min_dims=0, max_dims=6, min_side=0, max_side=3).filter(lambda s: not 2 <= len(s) <= 4 or 0 in s))
+def test_arrays_that_are_no_rows_are_refused(shape):
+    with pytest.raises(UserError):
+        dataset.load(np.zeros(shape, np.float32))
+
+
+@given(batches_of(st.sampled_from(["c8", "S3", "U3", "M8[s]", "m8[s]", "O"])))
+def test_arrays_that_are_no_numbers_are_refused(values):
+    with pytest.raises(UserError, match="dtype"):
+        dataset.load(values)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [None, 3, "nonsense", "digits:tset", [[1, 2], [3]], {"a": 1}, object(), [["a", "b"]]],
+    ids=repr,
+)
+def test_things_that_are_no_data_are_refused(bad):
+    with pytest.raises(UserError):
+        dataset.load(bad)
+
+
+@pytest.mark.parametrize("top", [1e200, 1e308], ids=str)
+def test_numbers_near_the_end_of_the_range_are_refused_or_survive(top):
+    values = np.array([[top, 1.0], [-top, 2.0], [0.0, 3.0]])
+    try:
+        units = dataset.load(values).batch(slice(None)).target
+    except UserError:
+        return
+    np.testing.assert_allclose(units[:, 0], np.array([1, -1, 0]) * 1.5**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1], [0, 1, -1], [0.5, 1, 2], [[0], [1], [2]], ["a", "b", "c"], [0, 1, 2**40], [[0, 1], [2]]],
+    ids=repr,
+)
+def test_bad_labels_are_refused(labels):
+    with pytest.raises(UserError, match="label"):
+        dataset.load(np.zeros((3, 2), np.uint8), labels)
+
+
+def test_values_outside_the_named_levels_are_refused():
+    with pytest.raises(UserError):
+        dataset.load(np.array([[0, 1], [2, 17]], np.uint8), levels=17)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "u4", "i8", "f2", "f4", ">f4", ">i2"])
+def test_every_kind_of_number_can_be_learned_from(dtype):
+    values = np.arange(24).reshape(6, 4).astype(dtype)
+    batch = dataset.load(values).rows(torch.tensor([3, 1])).batch(torch.tensor([1, 0]))
+    expected = (values - values.mean(0)) / values.std(0)
+    np.testing.assert_allclose(batch.target.numpy(), expected[[1, 3]].astype(np.float32), rtol=2e-3)
+
+
+@pytest.mark.parametrize("awkward", [lambda a: a[::-1], lambda a: np.asfortranarray(a), lambda a: a[:, ::2]])
+def test_arrays_may_lie_in_memory_as_they_like(awkward):
+    values = awkward(np.arange(40, dtype=np.uint8).reshape(5, 8))
+    np.testing.assert_array_equal(dataset.load(values).values.numpy(), values)
+
+
+def test_a_read_only_array_is_no_problem():
+    values = np.arange(40, dtype=np.uint8).reshape(5, 8)
+    values.flags.writeable = False
+    np.testing.assert_array_equal(dataset.load(values).values.numpy(), values)

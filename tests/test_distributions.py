@@ -1,0 +1,286 @@
+"""The distributions that torch lacks, against scipy, mpmath, numpy's closed forms and explicit sums."""
+
+import itertools
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import torch
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from variate.distributions import (
+    DiagonalNormal,
+    DiscretizedLogisticMixture,
+    FullNormal,
+    Levels,
+    PointMass,
+    kl_per_unit,
+)
+
+DIMS = 3
+ROWS = 4
+KINDS = ("diagonal", "full")
+
+
+def moments(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Random means (ROWS, d) and covariances (ROWS, d, d) of that kind."""
+    factor = rng.normal(size=(ROWS, DIMS, DIMS)) + 2 * np.eye(DIMS)
+    whole = factor @ factor.swapaxes(1, 2)
+    return rng.normal(size=(ROWS, DIMS)), whole if kind == "full" else whole * np.eye(DIMS)
+
+
+def normal(mean: np.ndarray, covariance: np.ndarray, kind: str) -> DiagonalNormal | FullNormal:
+    if kind == "diagonal":
+        scale = np.sqrt(covariance.diagonal(axis1=-2, axis2=-1))
+        return DiagonalNormal(torch.from_numpy(mean), torch.from_numpy(scale))
+    return FullNormal(torch.from_numpy(mean), torch.from_numpy(np.linalg.cholesky(covariance)))
+
+
+def textbook_kl(q: tuple[np.ndarray, np.ndarray], p: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """½ [tr(P⁻¹Q) + Δᵀ P⁻¹ Δ − d + log det P − log det Q] per row."""
+    (m, q_cov), (n, p_cov) = q, p
+    inverse, shift = np.linalg.inv(p_cov), n - m
+    trace = np.trace(inverse @ q_cov, axis1=1, axis2=2)
+    quadratic = np.einsum("bi,bij,bj->b", shift, inverse, shift)
+    return (trace + quadratic - DIMS + np.linalg.slogdet(p_cov)[1] - np.linalg.slogdet(q_cov)[1]) / 2
+
+
+pairs = pytest.mark.parametrize(("of", "to"), list(itertools.product(KINDS, KINDS)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestNormals:
+    def test_log_prob_is_scipys(self, rng, kind):
+        mean, covariance = moments(rng, kind)
+        x = rng.normal(size=(ROWS, DIMS))
+        expected = [scipy.stats.multivariate_normal.logpdf(*row) for row in zip(x, mean, covariance, strict=True)]
+        np.testing.assert_allclose(normal(mean, covariance, kind).log_prob(torch.from_numpy(x)), expected, atol=1e-10)
+
+    def test_a_sample_is_the_mean_plus_a_square_root_of_the_covariance_times_the_noise(self, rng, kind):
+        """An affine map of ε with the right offset and J Jᵀ = Σ has the right law for every standard normal ε."""
+        mean, covariance = moments(rng, kind)
+        q = normal(mean, covariance, kind)
+        basis = torch.eye(DIMS, dtype=torch.float64).unsqueeze(1).expand(DIMS, ROWS, DIMS)
+        origin = q.rsample_from(torch.zeros(ROWS, DIMS, dtype=torch.float64))
+        jacobian = (q.rsample_from(basis) - origin).numpy().transpose(1, 2, 0)
+        np.testing.assert_allclose(origin, mean, atol=1e-12)
+        np.testing.assert_allclose(jacobian @ jacobian.swapaxes(1, 2), covariance, atol=1e-10)
+        noise = torch.from_numpy(rng.normal(size=(5, ROWS, DIMS)))
+        straight = mean + np.einsum("bij,nbj->nbi", jacobian, noise.numpy())
+        np.testing.assert_allclose(q.rsample_from(noise), straight, atol=1e-10)
+
+    def test_mean_and_variance_are_the_laws(self, rng, kind):
+        mean, covariance = moments(rng, kind)
+        q = normal(mean, covariance, kind)
+        np.testing.assert_allclose(q.mean, mean)
+        np.testing.assert_allclose(q.variance, covariance.diagonal(axis1=1, axis2=2), rtol=1e-12)
+
+
+@pairs
+class TestKL:
+    def test_is_the_textbook_form(self, rng, of, to):
+        q, p = moments(rng, of), moments(rng, to)
+        kl = kl_per_unit(normal(*q, of), normal(*p, to)).sum(-1)
+        np.testing.assert_allclose(kl, textbook_kl(q, p), rtol=1e-9, atol=1e-10)
+
+    def test_is_the_mean_log_ratio_of_many_samples(self, rng, of, to):
+        q, p = moments(rng, of), moments(rng, to)
+        kl = kl_per_unit(normal(*q, of), normal(*p, to)).sum(-1).numpy()
+        for row in range(ROWS):
+            law, other = (scipy.stats.multivariate_normal(mean[row], cov[row]) for mean, cov in (q, p))
+            x = law.rvs(100_000, random_state=rng)
+            ratio = law.logpdf(x) - other.logpdf(x)
+            assert abs(ratio.mean() - kl[row]) < 4 * ratio.std() / len(ratio) ** 0.5
+
+    def test_is_nought_between_equals(self, rng, of, to):
+        both = moments(rng, "diagonal")
+        kl = kl_per_unit(normal(*both, of), normal(*both, to))
+        np.testing.assert_allclose(kl, 0, atol=1e-12)
+
+    def test_takes_a_prior_without_rows(self, rng, of, to):
+        q, p = moments(rng, of), moments(rng, to)
+        shared = normal(p[0][0], p[1][0], to)
+        repeated = tuple(np.repeat(part[:1], ROWS, 0) for part in p)
+        np.testing.assert_allclose(kl_per_unit(normal(*q, of), shared).sum(-1), textbook_kl(q, repeated), rtol=1e-9)
+
+
+def test_kl_of_diagonals_is_split_over_the_units(rng):
+    q, p = moments(rng, "diagonal"), moments(rng, "diagonal")
+    variance, other = (part[1].diagonal(axis1=1, axis2=2) for part in (q, p))
+    each = (variance / other + (q[0] - p[0]) ** 2 / other - 1 - np.log(variance / other)) / 2
+    np.testing.assert_allclose(kl_per_unit(normal(*q, "diagonal"), normal(*p, "diagonal")), each, atol=1e-12)
+
+
+def test_kl_without_a_closed_form_is_none(rng):
+    q = normal(*moments(rng, "full"), "full")
+    mixture = MixtureSameFamily(Categorical(torch.ones(1)), MultivariateNormal(torch.zeros(1, DIMS), torch.eye(DIMS)))
+    assert kl_per_unit(q, mixture) is None
+
+
+class TestPointMass:
+    value = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+
+    def test_every_sample_is_the_value_whatever_the_noise(self):
+        assert torch.equal(PointMass(self.value).rsample_from(torch.randn(5, 2, 2)), self.value.expand(5, 2, 2))
+
+    def test_mean_is_the_value_and_nothing_varies(self):
+        point = PointMass(self.value)
+        assert torch.equal(point.mean, self.value) and torch.equal(point.variance, torch.zeros(2, 2))
+
+    def test_has_no_density(self):
+        with pytest.raises(NotImplementedError):
+            PointMass(self.value).log_prob(self.value)
+
+
+def frequencies_agree(sample: torch.Tensor, masses: np.ndarray) -> bool:
+    """Pearson's chi-square at 0.1 %, with the levels that are expected fewer than 10 times as one."""
+    counts = np.bincount((sample * (len(masses) - 1)).round().long().numpy(), minlength=len(masses))
+    expected = masses * len(sample)
+    rare = expected < 10
+    seen, awaited = (np.append(each[~rare], each[rare].sum()) for each in (counts, expected))
+    statistic = ((seen - awaited) ** 2 / awaited.clip(1e-9)).sum()
+    return scipy.stats.chi2.sf(statistic, (~rare).sum()) > 1e-3
+
+
+@pytest.mark.parametrize("levels", [2, 3, 17, 256])
+class TestLevels:
+    def grid(self, levels: int) -> torch.Tensor:
+        return torch.arange(levels, dtype=torch.float64) / (levels - 1)
+
+    def logits(self, rng: np.random.Generator, levels: int) -> torch.Tensor:
+        return torch.from_numpy(2 * rng.normal(size=levels))
+
+    def test_masses_are_the_softmax_and_sum_to_one(self, rng, levels):
+        logits = self.logits(rng, levels)
+        log_mass = Levels(logits).log_prob(self.grid(levels))
+        np.testing.assert_allclose(log_mass, scipy.special.log_softmax(logits.numpy()), atol=1e-12)
+        assert abs(float(log_mass.exp().sum()) - 1) < 1e-10
+
+    def test_stored_levels_are_found_in_single_precision(self, rng, levels):
+        logits = self.logits(rng, levels)
+        stored = torch.arange(levels, dtype=torch.float32) / (levels - 1)
+        assert torch.equal(Levels(logits).log_prob(stored), Levels(logits).log_prob(self.grid(levels)))
+
+    def test_mean_is_the_explicit_sum(self, rng, levels):
+        logits = self.logits(rng, levels)
+        expected = (scipy.special.softmax(logits.numpy()) * self.grid(levels).numpy()).sum()
+        assert abs(float(Levels(logits).mean) - expected) < 1e-12
+
+    def test_sample_frequencies_are_the_masses(self, rng, levels):
+        logits = self.logits(rng, levels)
+        drawn = Levels(logits).sample(torch.Size([100_000]))
+        assert frequencies_agree(drawn, scipy.special.softmax(logits.numpy()))
+
+    def test_values_of_many_samples_meet_parameters_of_one_row_each(self, rng, levels):
+        logits = torch.stack([self.logits(rng, levels) for _ in range(4)])
+        values = torch.from_numpy(rng.integers(0, levels, (5, 4))) / (levels - 1)
+        each = [[float(Levels(logits[b]).log_prob(values[n, b])) for b in range(4)] for n in range(5)]
+        np.testing.assert_allclose(Levels(logits).log_prob(values), each, atol=1e-12)
+
+
+def logistic_mixture(weights, mean, log_scale, levels: int, dtype=torch.float64) -> DiscretizedLogisticMixture:
+    parts = (torch.tensor(np.asarray(part, float), dtype=dtype) for part in (weights, mean, log_scale))
+    return DiscretizedLogisticMixture(*parts, levels=levels)
+
+
+def exact_log_masses(weights, mean, log_scale, levels: int) -> np.ndarray:
+    """The definition with 60 digits: Σ_k π_k [F(upper edge) − F(lower edge)], the outer edges at infinity."""
+    with mpmath.workdps(60):
+        pi = [mpmath.e**w for w in weights]
+        edges = [-mpmath.inf, *((mpmath.mpf(2 * j + 1)) / (2 * levels - 2) for j in range(levels - 1)), mpmath.inf]
+
+        def below(edge, mu, s):
+            return mpmath.mpf(0) if edge == -mpmath.inf else 1 / (1 + mpmath.exp(-(edge - mu) / s))
+
+        def above(edge, mu, s):
+            return mpmath.mpf(0) if edge == mpmath.inf else 1 / (1 + mpmath.exp((edge - mu) / s))
+
+        def mass(low, high, mu, s):  # the tail on whose side both edges lie, so that nothing cancels
+            return above(low, mu, s) - above(high, mu, s) if low > mu else below(high, mu, s) - below(low, mu, s)
+
+        total = [
+            sum(
+                p * mass(low, high, mpmath.mpf(m), mpmath.exp(mpmath.mpf(t)))
+                for p, m, t in zip(pi, mean, log_scale, strict=True)
+            )
+            / sum(pi)
+            for low, high in itertools.pairwise(edges)
+        ]
+        return np.array([float(mpmath.log(mass)) for mass in total])
+
+
+MIXTURES = {
+    "one component": ([0.0], [0.4], [-2.0]),
+    "three components": ([0.3, -1.0, 0.5], [0.1, 0.5, 0.9], [-3.0, -1.0, -2.0]),
+    "sharp": ([0.0, 0.2], [0.25, 0.7], [-7.5, -9.0]),
+    "flat": ([0.0, 1.0], [0.5, 0.2], [4.0, 9.0]),
+    "means far outside": ([0.0, 0.0], [-6.0, 11.0], [-1.0, -2.5]),
+    "far, sharp and one-sided": ([0.0, -2.0], [3.0, 2.5], [-6.0, -7.5]),
+}
+mixtures = pytest.mark.parametrize("mixture", MIXTURES.values(), ids=list(MIXTURES))
+few_or_many = pytest.mark.parametrize("levels", [2, 3, 256])
+
+
+@mixtures
+@few_or_many
+class TestDiscretizedLogisticMixture:
+    def grid(self, levels: int, dtype=torch.float64) -> torch.Tensor:
+        return torch.arange(levels, dtype=dtype) / (levels - 1)
+
+    def log_masses(self, mixture, levels: int, dtype=torch.float64) -> torch.Tensor:
+        """All levels' log-masses: the components along dim −1, a level per row."""
+        parts = (torch.tensor(part, dtype=dtype).expand(levels, -1) for part in mixture)
+        return DiscretizedLogisticMixture(*parts, levels=levels).log_prob(self.grid(levels, dtype))
+
+    def test_masses_sum_to_one(self, mixture, levels):
+        assert abs(float(self.log_masses(mixture, levels).exp().sum()) - 1) < 1e-10
+
+    def test_masses_are_differences_of_the_logistic_cdf(self, mixture, levels):
+        np.testing.assert_allclose(self.log_masses(mixture, levels), exact_log_masses(*mixture, levels), rtol=1e-9)
+
+    def test_single_precision_keeps_five_digits_of_the_log_mass(self, mixture, levels):
+        got = self.log_masses(mixture, levels, torch.float32)
+        np.testing.assert_allclose(got, exact_log_masses(*mixture, levels), rtol=3e-4, atol=3e-5)
+
+    def test_mean_is_the_explicit_sum(self, mixture, levels):
+        expected = (np.exp(exact_log_masses(*mixture, levels)) * self.grid(levels).numpy()).sum()
+        assert abs(float(logistic_mixture(*mixture, levels).mean) - expected) < 1e-10
+
+    def test_sample_frequencies_are_the_masses(self, mixture, levels):
+        drawn = logistic_mixture(*mixture, levels).sample(torch.Size([50_000]))
+        assert frequencies_agree(drawn, np.exp(exact_log_masses(*mixture, levels)))
+
+    def test_gradients_stay_finite(self, mixture, levels):
+        parts = [torch.tensor(part).repeat(levels, 1).requires_grad_() for part in mixture]
+        DiscretizedLogisticMixture(*parts, levels=levels).log_prob(self.grid(levels, torch.float32)).sum().backward()
+        assert all(torch.isfinite(part.grad).all() for part in parts)
+
+
+@few_or_many
+def test_logistic_gradient_is_that_of_the_definition(levels):
+    """Against autograd of the plain difference of cdfs, where double precision can afford it."""
+    parts = [torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in MIXTURES["three components"]]
+    grid = torch.arange(levels, dtype=torch.float64) / (levels - 1)
+    logits, mean, log_scale = parts
+    inner = torch.sigmoid(((grid[1:] + grid[:-1]).unsqueeze(-1) / 2 - mean) / log_scale.exp())
+    cdf = torch.cat([torch.zeros_like(inner[:1]), inner, torch.ones_like(inner[:1])])
+    naive = torch.log((logits.softmax(-1) * (cdf[1:] - cdf[:-1])).sum(-1))
+    weights = torch.randn(levels, dtype=torch.float64)
+    wanted = torch.autograd.grad((naive * weights).sum(), parts)
+    ours = DiscretizedLogisticMixture(*(part.expand(levels, -1) for part in parts), levels=levels).log_prob(grid)
+    found = torch.autograd.grad((ours * weights).sum(), parts)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
+
+
+def test_components_may_lie_along_any_dimension(rng):
+    """Images hold them before the places: (rows, components, places) with dim −2."""
+    parts = [torch.from_numpy(rng.normal(size=(4, 3, 5)) + offset) for offset in (0, 0.5, -2)]
+    values = torch.from_numpy(rng.integers(0, 16, (4, 5)) / 15)
+    along = DiscretizedLogisticMixture(*parts, levels=16, dim=-2)
+    last = DiscretizedLogisticMixture(*(part.movedim(1, -1) for part in parts), levels=16)
+    torch.testing.assert_close(along.log_prob(values), last.log_prob(values))
+    torch.testing.assert_close(along.mean, last.mean)
+    assert along.sample(torch.Size([7])).shape == (7, 4, 5)

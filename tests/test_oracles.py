@@ -1,0 +1,203 @@
+"""Estimates against exact answers: linear-Gaussian models, small discrete models, and the law that data came from."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import torch
+from torch import Tensor
+
+import variate
+from variate import estimate
+from variate.checkpoint import Run
+from variate.data import dataset
+from variate.data.dataset import Dataset
+from variate.data.schema import Schema
+from variate.objectives import Elbo
+from variate.train import Step
+
+SIZE, VALUES, ROWS, SIGMA = 2, 5, 40, 0.5
+COUNTS = (50, 30, 20)  # training rows per class
+LINEAR = {
+    "standard prior": {},
+    "normal prior": {"prior": {"name": "normal"}},
+    "standard prior, conditional": {"labels": COUNTS},
+    "normal prior, conditional": {"labels": COUNTS, "prior": {"name": "normal"}},
+    "full posterior": {"posterior": {"name": "full"}, "prior": {"name": "normal"}},
+    "full posterior, conditional": {"labels": COUNTS, "posterior": {"name": "full"}, "prior": {"name": "normal"}},
+}
+
+
+def exact_laws(run: Run) -> list:
+    """p(x|c) = N(b + W m, W S Wᵀ + σ² I) in raw units, one law per class, from probing the decoder with unit codes."""
+    model, classes = run.model, len(run.schema.labels or (0,))
+    scale, offset = np.array(run.schema.scale), np.array(run.schema.offset)
+    laws = []
+    for label in range(classes):
+        c = model.encode_context(torch.tensor([label]))
+        codes = torch.cat([torch.zeros(1, SIZE), torch.eye(SIZE)]).double().unsqueeze(1)
+        out = model.likelihood.point(model.decode(codes, c))[:, 0].numpy()
+        weight, bias = (out[1:] - out[0]).T, out[0]
+        prior = model.latent.prior(c)
+        mean = prior.mean.reshape(-1, SIZE)[0].numpy()
+        spread = getattr(prior, "covariance_matrix", torch.eye(SIZE).double()).reshape(-1, SIZE, SIZE)[0].numpy()
+        covariance = weight @ spread @ weight.T + SIGMA**2 * np.eye(VALUES)
+        laws.append(
+            scipy.stats.multivariate_normal(
+                offset + scale * (bias + weight @ mean), covariance * np.outer(scale, scale)
+            )
+        )
+    return laws
+
+
+class LinearGaussian:
+    """An assembled model, rows drawn from it, and its exact log p(x|c) and log p(x)."""
+
+    def __init__(self, run: Run):
+        self.run, self.laws = run, exact_laws(run)
+        rng = np.random.default_rng(1)
+        classes = len(self.laws)
+        labels = rng.integers(0, classes, ROWS)
+        values = np.stack([self.laws[label].rvs(random_state=rng) for label in labels])
+        self.data = Dataset(torch.from_numpy(values), torch.from_numpy(labels) if classes > 1 else None, run.schema)
+        each = np.stack([law.logpdf(values) for law in self.laws])  # (classes, ROWS)
+        self.conditional = each[labels, np.arange(ROWS)]
+        shares = np.log(np.array(COUNTS[:classes]) / sum(COUNTS[:classes]))
+        self.marginal = scipy.special.logsumexp(each + shares[:, None], axis=0)
+
+    def learn_posterior(self) -> "LinearGaussian":
+        """The encoder alone climbs the ELBO of rows drawn from the model, which keeps its exact law meanwhile."""
+        model = self.run.model
+        learned = [*model.encoder.parameters(), *model.latent.posterior.parameters()]
+        for parameter in learned:
+            parameter.requires_grad_()
+        optimizer, step = torch.optim.Adam(learned, lr=0.03), Step(model, Elbo(samples=4))
+        batch = self.data.batch(slice(None))
+        batch = batch._replace(input=batch.input.double(), target=batch.target.double())
+        for _ in range(300):
+            optimizer.zero_grad()
+            step(batch, torch.randn(4, ROWS, SIZE, dtype=torch.float64), 0)[0].backward()
+            optimizer.step()
+        model.requires_grad_(False).float()
+        return self
+
+
+@pytest.fixture(params=LINEAR.values(), ids=list(LINEAR))
+def linear(request, tiny_run) -> LinearGaussian:
+    """Weights of its own, a schema with offsets and scales, and a posterior near the true one."""
+    sections = dict(request.param)
+    offset, scale = (3.0, -1.0, 0.0, 100.0, -7.0), (0.1, 2.0, 1.0, 30.0, 5.0)
+    schema = Schema((VALUES,), "float64", offset=offset, scale=scale, labels=sections.pop("labels", None))
+    run = tiny_run(schema, likelihood={"name": "gaussian", "sigma": SIGMA}, **sections)
+    run.model.requires_grad_(False)
+    return LinearGaussian(run).learn_posterior()
+
+
+class TestLinearGaussian:
+    def test_importance_weighting_finds_the_exact_log_likelihood_in_raw_units(self, linear):
+        if linear.run.conditional:
+            linear.run.model.context.float()
+        result = estimate.log_likelihood(linear.run, linear.data, samples=1500)
+        gap = result.nats.numpy() - linear.conditional
+        assert abs(gap.mean()) <= 0.01 + 3 * result.mean_mc_se
+        assert (np.abs(gap) <= 0.01 + 5 * result.mc_se.numpy()).all()
+        assert result.mean_mc_se < 0.05
+
+    def test_estimate_is_never_far_above_the_truth(self, linear):
+        """Few samples: below in expectation, so above only by its own error."""
+        result = estimate.log_likelihood(linear.run, linear.data, samples=5)
+        assert (result.nats.numpy() - linear.conditional).mean() <= 3 * result.mean_mc_se
+
+    def test_elbo_is_below_the_exact_log_likelihood(self, linear):
+        elbos = [estimate.elbo_parts(linear.run, linear.data, seed=seed).elbo_nats.numpy() for seed in range(20)]
+        gaps = np.stack(elbos).mean(1) - linear.conditional.mean()
+        assert gaps.mean() <= 3 * gaps.std() / len(gaps) ** 0.5
+        assert gaps.mean() > -1  # a learned posterior is near the true one
+
+    def test_standard_errors_are_calibrated_row_by_row(self, linear):
+        """Over seeds the estimates of a row scatter as far as their own standard errors say."""
+        results = [estimate.log_likelihood(linear.run, linear.data, samples=100, seed=seed) for seed in range(30)]
+        scatter = torch.stack([result.nats for result in results]).var(0)
+        claimed = torch.stack([result.mc_se for result in results]).square().mean(0)
+        assert 0.75 < float((scatter.sum() / claimed.sum()).sqrt()) < 1.33
+
+    def test_label_is_summed_out_with_the_training_frequencies(self, linear):
+        """log p(x) = logsumexp_c [log p(c) + log p(x|c)]; without labels there is nothing to sum."""
+        result = estimate.log_likelihood(linear.run, linear.data, samples=1000, marginal=True)
+        gap = result.nats.numpy() - linear.marginal
+        assert abs(gap.mean()) <= 0.01 + 3 * result.mean_mc_se
+
+
+DISCRETE = {
+    "bernoulli": (2, {"name": "bernoulli"}),
+    "categorical": (3, {"name": "categorical"}),
+    "discretized logistic": (3, {"name": "discretized_logistic"}),
+    "mixture of logistics": (3, {"name": "discretized_logistic", "components": 2}),
+}
+
+
+class TestDiscrete:
+    """2 × 3 images under a model with one latent unit: p(x) by quadrature over z, for all L⁶ images."""
+
+    @pytest.fixture(params=DISCRETE.values(), ids=list(DISCRETE))
+    def run(self, request, tiny_run) -> Run:
+        levels, likelihood = request.param
+        schema = Schema((2, 3), "uint8", levels=levels)
+        run = tiny_run(schema, latent={"name": "flat", "size": 1}, likelihood=likelihood)
+        posterior = run.model.latent.posterior.linear
+        torch.nn.init.normal_(posterior.weight, std=0.1)  # near the prior and wider: no heavy tails
+        torch.nn.init.constant_(posterior.bias, 0.1)
+        run.model.requires_grad_(False).float()
+        return run
+
+    @pytest.fixture
+    def images(self, run) -> Dataset:
+        levels = run.schema.levels
+        table = np.array(list(itertools.product(range(levels), repeat=6)), np.uint8)
+        return Dataset(torch.from_numpy(table.reshape(-1, 2, 3)), None, run.schema)
+
+    def exact(self, run: Run, images: Dataset, quadrature) -> Tensor:
+        z, weights = quadrature(80, 1)
+        given = run.model.decode(z.float().unsqueeze(1), None)
+        return torch.logsumexp(
+            run.model.likelihood.log_prob(given, run.schema.to_tensor(images.values).unsqueeze(0))
+            + weights.log()[:, None],
+            0,
+        )
+
+    def test_exact_probabilities_of_all_images_sum_to_one(self, run, images, normal_quadrature):
+        assert abs(float(self.exact(run, images, normal_quadrature).exp().sum()) - 1) < 1e-5
+
+    def test_importance_weighting_finds_the_exact_log_likelihood(self, run, images, normal_quadrature):
+        result = estimate.log_likelihood(run, images, samples=400)
+        gap = result.nats - self.exact(run, images, normal_quadrature)
+        assert abs(float(gap.mean())) <= 0.001 + 3 * result.mean_mc_se
+        assert (gap.abs() <= 0.002 + 5.5 * result.mc_se).all()
+
+    def test_elbo_is_below_it(self, run, images, normal_quadrature):
+        parts = estimate.elbo_parts(run, images)
+        assert float(parts.elbo_nats.mean()) < float(self.exact(run, images, normal_quadrature).mean())
+
+
+class TestKnownLaw:
+    """n = 6,000 rows of 12 columns with three factors, the default recipe, fresh rows to judge it on."""
+
+    @pytest.fixture(scope="class")
+    def gaps(self, tmp_path_factory) -> tuple[np.ndarray, float]:
+        """log p(x) of the model less that of the law, per fresh row, and the Monte-Carlo error of the mean."""
+        rng = np.random.default_rng(0)
+        loadings, noise = rng.normal(size=(12, 3)), rng.uniform(0.3, 1, 12)
+        law = scipy.stats.multivariate_normal(3 * rng.normal(size=12), loadings @ loadings.T + np.diag(noise**2))
+        run = variate.fit(law.rvs(6000, random_state=rng), out=tmp_path_factory.mktemp("law") / "run")
+        fresh = law.rvs(1000, random_state=rng)
+        result = estimate.log_likelihood(run, dataset.load(fresh), samples=100)
+        return result.nats.numpy() - law.logpdf(fresh), result.mean_mc_se
+
+    def test_a_default_fit_comes_within_a_tenth_of_a_nat(self, gaps):
+        assert gaps[0].mean() >= -0.1
+
+    def test_a_fit_is_never_better_than_the_truth(self, gaps):
+        assert gaps[0].mean() <= 3 * math.hypot(gaps[0].std() / len(gaps[0]) ** 0.5, gaps[1])
