@@ -1,6 +1,7 @@
 """What every test file shares: run-time type checks, one thread per worker, tiny models and small fitted runs."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
@@ -66,8 +67,8 @@ class Widened(nn.Module):
         return nn.functional.one_hot(labels, self.size).double()
 
 
-@pytest.fixture
-def tiny_run(tmp_path) -> Callable[..., Run]:
+@pytest.fixture(scope="session")
+def tiny_run() -> Callable[..., Run]:
     """``tiny_run(schema, section={...}, …)``: an unfitted double-precision model, every parameter moved off its start.
 
     Dense networks without hidden layers (linear maps), latent size 2, unless a section says otherwise; conditional
@@ -87,12 +88,12 @@ def tiny_run(tmp_path) -> Callable[..., Run]:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += spread * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-        return Run(model, schema, settings, {"seed": seed}, tmp_path / "model.safetensors")
+        return Run(model, schema, settings, {"seed": seed}, Path("unsaved", "model.safetensors"))
 
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model(tiny_run) -> Callable[..., Model]:
     """The model of ``tiny_run`` alone."""
     return lambda *args, **sections: tiny_run(*args, **sections).model

@@ -49,7 +49,10 @@ def bits(n: int = 240, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def pixels(n: int = 120, shape: tuple[int, ...] = (8, 8), seed: int = 0) -> np.ndarray:
     """uint8 images of a bright blob at a random place."""
     rng = np.random.default_rng(seed)
-    far = sum((axis - rng.random((n,) + (1,) * len(shape)) * size) ** 2 for axis, size in zip(np.indices(shape), shape))
+    far = sum(
+        (axis - rng.random((n,) + (1,) * len(shape)) * size) ** 2
+        for axis, size in zip(np.indices(shape), shape, strict=True)
+    )
     return (255 * np.exp(-far / 8)).astype(np.uint8)
 
 

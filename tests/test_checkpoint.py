@@ -259,7 +259,9 @@ def test_a_wrong_configuration_is_refused(path, value):
     refused(forged(source()[0], replaced(("config", *path), value)))
 
 
-@pytest.mark.parametrize("path", [("schema", "dtype"), ("schema", "colour"), ("config", "encoder", "name"), ("config", "latent", "size")])
+@pytest.mark.parametrize(
+    "path", [("schema", "dtype"), ("schema", "colour"), ("config", "encoder", "name"), ("config", "latent", "size")]
+)
 def test_a_refusal_names_the_file(path):
     with pytest.raises(UserError, match="forged.safetensors"):
         load_bytes(forged(source()[0], replaced(path, "junk")))
@@ -310,7 +312,9 @@ def outcomes() -> dict[str, list]:
         where = path if path[0] == "schema" else ("config", *path)
         files.append(scratch() / f"huge {name}.safetensors")
         files[-1].write_bytes(forged(source()[0], replaced(where, value)))
-    done = subprocess.run([sys.executable, "-c", TRY_ALL, *map(str, files)], capture_output=True, text=True, timeout=150)
+    done = subprocess.run(
+        [sys.executable, "-c", TRY_ALL, *map(str, files)], capture_output=True, text=True, timeout=150
+    )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return dict(zip(HUGE, lines + [[f"process died: {done.returncode}", 0]] * len(HUGE), strict=False))
 
@@ -374,7 +378,7 @@ def test_a_forged_state_is_not_resumed(tmp_path, key, junk):
         fit(DATA["table"]()[0], out=tmp_path, resume=True)
 
 
-# ---------------------------------------------------------------------------------------------------- whole or not there
+# ---------------------------------------------------------------------------------------------------- atomic
 
 
 def failing(*_: object, **__: object) -> None:
@@ -452,4 +456,3 @@ def test_a_full_disk_leaves_the_old_model(tmp_path):
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("refused: ") and str(path) in done.stderr
     assert path.read_bytes() == source()[2] and os.listdir(tmp_path) == [path.name]
-

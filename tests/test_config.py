@@ -8,12 +8,20 @@ from helpers_runs import assert_same, pixels, scratch, table
 from variate import checkpoint, config
 from variate.apps.fit import fit
 from variate.config import Training
-from variate.data.schema import Schema, infer_schema
+from variate.data import dataset
+from variate.data.dataset import Dataset
+from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.train import Interrupted, Trainer
 
-IMAGES, ROWS = Schema((8, 8), "uint8", levels=256, labels=(6, 6)), Schema((5,), "float64")
+IMAGES, TABLE = Schema((8, 8), "uint8", levels=256, labels=(6, 6)), Schema((5,), "float64")
 TWO_STEPS = ["train.batch_size=5", "train.epochs=2", "train.least_steps=0", "train.patience=0"]
+
+
+def described(schema: Schema, recipe: str = "vector", overrides: tuple[str, ...] = ()) -> dict[str, dict]:
+    """The whole configuration for (black) rows of that schema."""
+    black = torch.zeros(2, *schema.shape, dtype=getattr(torch, schema.dtype))
+    return config.resolve(config.load_recipe(recipe, list(overrides)), Dataset(black, None, schema))
 
 
 def suitable(recipe: str) -> tuple[np.ndarray, np.ndarray]:
@@ -60,28 +68,29 @@ def test_every_recipe_moves_its_weights(trained):
 @pytest.mark.parametrize("recipe", config.recipes())
 def test_a_recipe_says_nothing_that_is_not_used(recipe):
     """Changing any key that a recipe names to a value of another type is noticed."""
-    schema = infer_schema(*suitable(recipe))
+    rows = dataset.load(*suitable(recipe))
     said = config.load_recipe(recipe)
     for section, key in [(s, k) for s, values in said.items() for k in values]:
         broken = {s: dict(values) for s, values in said.items()}
         broken[section][key] = {"not": "this"}
         with pytest.raises(UserError):
-            config.build(config.resolve(broken, schema), schema)
+            config.build(config.resolve(broken, rows), rows.schema)
 
 
 @pytest.mark.parametrize(
-    ("shape", "recipe"), [((5,), "vector"), ((7, 40), "vector"), ((8, 8), "vae"), ((31, 17, 3), "vae"), ((4, 4, 3), "vector")]
+    ("shape", "recipe"),
+    [((5,), "vector"), ((7, 40), "vector"), ((8, 8), "vae"), ((31, 17, 3), "vae"), ((4, 4, 3), "vector")],
 )
 def test_the_default_recipe_suits_the_shape(shape, recipe):
     schema = Schema(shape, "uint8", levels=256)
     assert config.default_recipe(schema) == recipe
-    config.build(config.resolve(config.load_recipe(recipe), schema), schema)
+    config.build(described(schema, recipe), schema)
 
 
 @pytest.mark.parametrize(
     ("schema", "name"),
     [
-        (ROWS, "gaussian"),
+        (TABLE, "gaussian"),
         (Schema((5,), "uint8", levels=2), "bernoulli"),
         (Schema((8, 8), "uint8", levels=17), "categorical"),
         (IMAGES, "discretized_logistic"),
@@ -89,7 +98,7 @@ def test_the_default_recipe_suits_the_shape(shape, recipe):
     ids=str,
 )
 def test_the_automatic_likelihood_suits_the_values(schema, name):
-    assert config.resolve(config.load_recipe("vector"), schema)["likelihood"]["name"] == name
+    assert described(schema)["likelihood"]["name"] == name
 
 
 # ---------------------------------------------------------------------------------------------------- overrides
@@ -126,7 +135,9 @@ def test_another_name_drops_the_keys_of_the_old_one():
     assert changed["encoder"] == {"name": "conv", "hidden": 32}
 
 
-@pytest.mark.parametrize("text", ["", "latent", "latent.size", "latent=3", "size=3", "=3", "a.b.c=3", ".size=3", "latent size=3"])
+@pytest.mark.parametrize(
+    "text", ["", "latent", "latent.size", "latent=3", "size=3", "=3", "a.b.c=3", ".size=3", "latent size=3"]
+)
 def test_an_override_of_another_form_is_refused(text):
     with pytest.raises(UserError, match="section.key=value"):
         config.load_recipe("vector", [text])
@@ -142,7 +153,7 @@ def test_recipes_and_overrides_do_not_change_the_defaults():
 
 
 def build(*overrides: str, schema: Schema = IMAGES, recipe: str = "vector") -> tuple:
-    return config.build(config.resolve(config.load_recipe(recipe, list(overrides)), schema), schema)
+    return config.build(described(schema, recipe, overrides), schema)
 
 
 NEAR_MISSES = [
@@ -239,13 +250,13 @@ def test_settings_that_do_not_go_together_are_refused(overrides):
 @pytest.mark.parametrize(
     ("schema", "override"),
     [
-        (ROWS, "likelihood.name=bernoulli"),
-        (ROWS, "likelihood.name=categorical"),
-        (ROWS, "likelihood.name=discretized_logistic"),
-        (ROWS, "data.binarize=dynamic"),
-        (ROWS, "context.name=label"),
-        (ROWS, "encoder.name=conv"),
-        (ROWS, "decoder.name=conv"),
+        (TABLE, "likelihood.name=bernoulli"),
+        (TABLE, "likelihood.name=categorical"),
+        (TABLE, "likelihood.name=discretized_logistic"),
+        (TABLE, "data.binarize=dynamic"),
+        (TABLE, "context.name=label"),
+        (TABLE, "encoder.name=conv"),
+        (TABLE, "decoder.name=conv"),
         (Schema((5,), "int32", levels=60000), "likelihood.name=categorical"),
     ],
     ids=str,
@@ -296,9 +307,7 @@ def test_a_recipe_file_is_read_with_the_defaults_beneath(tmp_path):
 
 
 def test_the_same_seed_builds_the_same_weights():
-    a, b, c = (
-        config.build(config.resolve(config.load_recipe("vector"), IMAGES), IMAGES, seed)[0].state_dict() for seed in (1, 1, 2)
-    )
+    a, b, c = (config.build(described(IMAGES), IMAGES, seed)[0].state_dict() for seed in (1, 1, 2))
     assert_same(a, b)
     assert not torch.equal(a["likelihood.head.linear.weight"], c["likelihood.head.linear.weight"])
 

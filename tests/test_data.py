@@ -236,7 +236,9 @@ def test_a_non_finite_value_is_refused_by_its_row(values, bad):
         dataset.load(values)
 
 
-@given(hnp.array_shapes(min_dims=0, max_dims=6, min_side=0, max_side=3).filter(lambda s: not 2 <= len(s) <= 4 or 0 in s))
+@given(
+    hnp.array_shapes(min_dims=0, max_dims=6, min_side=0, max_side=3).filter(lambda s: not 2 <= len(s) <= 4 or 0 in s)
+)
 def test_arrays_that_are_no_rows_are_refused(shape):
     with pytest.raises(UserError):
         dataset.load(np.zeros(shape, np.float32))
@@ -250,7 +252,7 @@ def test_arrays_that_are_no_numbers_are_refused(values):
 
 @pytest.mark.parametrize(
     "bad",
-    [None, 3, "nonsense", "digits:tset", [[1, 2], [3]], {"a": 1}, object(), [["a", "b"]]],
+    [None, 3, "nonsense", "digits:tset", [[1, 2], [3]], {"a": 1}, object, [["a", "b"]]],
     ids=repr,
 )
 def test_things_that_are_no_data_are_refused(bad):

@@ -180,13 +180,13 @@ class TestLevels:
         np.testing.assert_allclose(Levels(logits).log_prob(values), each, atol=1e-12)
 
 
-def logistic_mixture(weights, mean, log_scale, levels: int, dtype=torch.float64) -> DiscretizedLogisticMixture:
-    parts = (torch.tensor(np.asarray(part, float), dtype=dtype) for part in (weights, mean, log_scale))
-    return DiscretizedLogisticMixture(*parts, levels=levels)
+def logistic_mixture(weights, mean, log_scale, *atoms, levels: int) -> DiscretizedLogisticMixture:
+    parts = (torch.tensor(part, dtype=torch.float64) for part in (weights, mean, log_scale))
+    return DiscretizedLogisticMixture(*parts, levels=levels, atoms=atoms)
 
 
-def exact_log_masses(weights, mean, log_scale, levels: int) -> np.ndarray:
-    """The definition with 60 digits: Σ_k π_k [F(upper edge) − F(lower edge)], the outer edges at infinity."""
+def exact_log_masses(weights, mean, log_scale, *atoms, levels: int) -> np.ndarray:
+    """The definition with 60 digits: Σ_k π_k [F(upper edge) − F(lower edge)], outer edges at infinity, and atoms."""
     with mpmath.workdps(60):
         pi = [mpmath.e**w for w in weights]
         edges = [-mpmath.inf, *((mpmath.mpf(2 * j + 1)) / (2 * levels - 2) for j in range(levels - 1)), mpmath.inf]
@@ -203,12 +203,13 @@ def exact_log_masses(weights, mean, log_scale, levels: int) -> np.ndarray:
         total = [
             sum(
                 p * mass(low, high, mpmath.mpf(m), mpmath.exp(mpmath.mpf(t)))
-                for p, m, t in zip(pi, mean, log_scale, strict=True)
+                for p, m, t in zip(pi[: len(mean)], mean, log_scale, strict=True)
             )
-            / sum(pi)
             for low, high in itertools.pairwise(edges)
         ]
-        return np.array([float(mpmath.log(mass)) for mass in total])
+        for p, atom in zip(pi[len(mean) :], atoms, strict=True):
+            total[atom] += p
+        return np.array([float(mpmath.log(mass / sum(pi))) for mass in total])
 
 
 MIXTURES = {
@@ -218,6 +219,8 @@ MIXTURES = {
     "flat": ([0.0, 1.0], [0.5, 0.2], [4.0, 9.0]),
     "means far outside": ([0.0, 0.0], [-6.0, 11.0], [-1.0, -2.5]),
     "far, sharp and one-sided": ([0.0, -2.0], [3.0, 2.5], [-6.0, -7.5]),
+    "with atoms": ([0.3, -1.0, 0.5, -0.4], [0.1, 0.8], [-3.0, -1.0], 0, 1),
+    "with an atom in a desert": ([0.0, -3.0], [4.0], [-6.0], 0),
 }
 mixtures = pytest.mark.parametrize("mixture", MIXTURES.values(), ids=list(MIXTURES))
 few_or_many = pytest.mark.parametrize("levels", [2, 3, 256])
@@ -231,46 +234,51 @@ class TestDiscretizedLogisticMixture:
 
     def log_masses(self, mixture, levels: int, dtype=torch.float64) -> torch.Tensor:
         """All levels' log-masses: the components along dim −1, a level per row."""
-        parts = (torch.tensor(part, dtype=dtype).expand(levels, -1) for part in mixture)
-        return DiscretizedLogisticMixture(*parts, levels=levels).log_prob(self.grid(levels, dtype))
+        parts = (torch.tensor(part, dtype=dtype).expand(levels, -1) for part in mixture[:3])
+        return DiscretizedLogisticMixture(*parts, levels=levels, atoms=mixture[3:]).log_prob(self.grid(levels, dtype))
 
     def test_masses_sum_to_one(self, mixture, levels):
         assert abs(float(self.log_masses(mixture, levels).exp().sum()) - 1) < 1e-10
 
     def test_masses_are_differences_of_the_logistic_cdf(self, mixture, levels):
-        np.testing.assert_allclose(self.log_masses(mixture, levels), exact_log_masses(*mixture, levels), rtol=1e-9)
+        np.testing.assert_allclose(
+            self.log_masses(mixture, levels), exact_log_masses(*mixture, levels=levels), rtol=1e-9
+        )
 
     def test_single_precision_keeps_five_digits_of_the_log_mass(self, mixture, levels):
         got = self.log_masses(mixture, levels, torch.float32)
-        np.testing.assert_allclose(got, exact_log_masses(*mixture, levels), rtol=3e-4, atol=3e-5)
+        np.testing.assert_allclose(got, exact_log_masses(*mixture, levels=levels), rtol=3e-4, atol=3e-5)
 
     def test_mean_is_the_explicit_sum(self, mixture, levels):
-        expected = (np.exp(exact_log_masses(*mixture, levels)) * self.grid(levels).numpy()).sum()
-        assert abs(float(logistic_mixture(*mixture, levels).mean) - expected) < 1e-10
+        expected = (np.exp(exact_log_masses(*mixture, levels=levels)) * self.grid(levels).numpy()).sum()
+        assert abs(float(logistic_mixture(*mixture, levels=levels).mean) - expected) < 1e-10
 
     def test_sample_frequencies_are_the_masses(self, mixture, levels):
-        drawn = logistic_mixture(*mixture, levels).sample(torch.Size([50_000]))
-        assert frequencies_agree(drawn, np.exp(exact_log_masses(*mixture, levels)))
+        drawn = logistic_mixture(*mixture, levels=levels).sample(torch.Size([50_000]))
+        assert frequencies_agree(drawn, np.exp(exact_log_masses(*mixture, levels=levels)))
 
     def test_gradients_stay_finite(self, mixture, levels):
-        parts = [torch.tensor(part).repeat(levels, 1).requires_grad_() for part in mixture]
-        DiscretizedLogisticMixture(*parts, levels=levels).log_prob(self.grid(levels, torch.float32)).sum().backward()
+        parts = [torch.tensor(part).repeat(levels, 1).requires_grad_() for part in mixture[:3]]
+        law = DiscretizedLogisticMixture(*parts, levels=levels, atoms=mixture[3:])
+        law.log_prob(self.grid(levels, torch.float32)).sum().backward()
         assert all(torch.isfinite(part.grad).all() for part in parts)
 
 
 @few_or_many
-def test_logistic_gradient_is_that_of_the_definition(levels):
+@pytest.mark.parametrize("mixture", [MIXTURES["three components"], MIXTURES["with atoms"]], ids=["smooth", "atoms"])
+def test_logistic_gradient_is_that_of_the_definition(mixture, levels):
     """Against autograd of the plain difference of cdfs, where double precision can afford it."""
-    parts = [torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in MIXTURES["three components"]]
+    parts = [torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in mixture[:3]]
     grid = torch.arange(levels, dtype=torch.float64) / (levels - 1)
     logits, mean, log_scale = parts
     inner = torch.sigmoid(((grid[1:] + grid[:-1]).unsqueeze(-1) / 2 - mean) / log_scale.exp())
     cdf = torch.cat([torch.zeros_like(inner[:1]), inner, torch.ones_like(inner[:1])])
-    naive = torch.log((logits.softmax(-1) * (cdf[1:] - cdf[:-1])).sum(-1))
+    hits = torch.eye(levels, dtype=torch.float64)[:, list(mixture[3:])]
+    naive = torch.log((logits.softmax(-1) * torch.cat([cdf[1:] - cdf[:-1], hits], -1)).sum(-1))
     weights = torch.randn(levels, dtype=torch.float64)
     wanted = torch.autograd.grad((naive * weights).sum(), parts)
-    ours = DiscretizedLogisticMixture(*(part.expand(levels, -1) for part in parts), levels=levels).log_prob(grid)
-    found = torch.autograd.grad((ours * weights).sum(), parts)
+    law = DiscretizedLogisticMixture(*(part.expand(levels, -1) for part in parts), levels=levels, atoms=mixture[3:])
+    found = torch.autograd.grad((law.log_prob(grid) * weights).sum(), parts)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
 

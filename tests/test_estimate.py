@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,8 +182,6 @@ def test_a_label_that_no_training_row_has_counts_for_nothing():
 
 
 def _marginal_with(trained, counts: tuple[int, ...], data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    from dataclasses import replace
-
     other = replace(trained, schema=replace(trained.schema, labels=counts))
     estimated = estimate.log_likelihood(other, replace(data, schema=other.schema), samples=500, marginal=True)
     return estimated.nats, estimated.mc_se
@@ -275,7 +274,9 @@ def test_evaluate_measures_the_squared_error_by_hand():
     x = data.values.float().unsqueeze(1) / 16
     with torch.no_grad():
         copies = model.likelihood.point(model.decode(model.latent.posterior(model.encoder(x, None)).mean[None], None))
-    assert evaluate(run("autoencoder"), data)["mse_per_dim"] == pytest.approx(float(((x - copies[0]) ** 2).mean()), rel=1e-5)
+    assert evaluate(run("autoencoder"), data)["mse_per_dim"] == pytest.approx(
+        float(((x - copies[0]) ** 2).mean()), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("measure", [estimate.log_likelihood, estimate.elbo_parts])

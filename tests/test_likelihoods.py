@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,11 @@ CASES = {
     "categorical, image": ("categorical", {}, Schema(IMAGE, "uint8", levels=3)),
     "discretized logistic": ("discretized_logistic", {}, Schema(VECTOR, "uint8", levels=5)),
     "mixture of logistics": ("discretized_logistic", {"components": 3}, Schema(IMAGE, "uint8", levels=3)),
+    "mixture with atoms": (
+        "discretized_logistic",
+        {"components": 2, "atoms": (0, 2)},
+        Schema(IMAGE, "uint8", levels=3),
+    ),
     "gaussian, learned": ("gaussian", {}, Schema(VECTOR, "float64", **REAL)),
     "gaussian, learned, image": ("gaussian", {}, Schema(IMAGE, "float64", **REAL)),
     "gaussian, predicted": ("gaussian", {"sigma": "predicted"}, Schema(IMAGE, "float64", **REAL)),
@@ -240,7 +246,7 @@ def test_a_categorical_over_too_many_levels_is_refused():
 
 
 class TestGaussianSigma:
-    target = torch.randn(50, 3, dtype=torch.float64)
+    target = torch.linspace(-2, 2, 150, dtype=torch.float64).reshape(50, 3)
 
     def log_prob(self, sigma: object, parameters: Tensor) -> Tensor:
         return build("gaussian", {"sigma": sigma}, CASES["gaussian, fixed"][2]).log_prob(parameters, self.target)
@@ -248,7 +254,7 @@ class TestGaussianSigma:
     def test_a_fixed_sigma_is_that_number_in_model_units(self):
         parameters = torch.randn(50, 1, 3, dtype=torch.float64)
         expected = scipy.stats.norm(parameters[:, 0], 0.37).logpdf(self.target).sum(-1)
-        np.testing.assert_allclose(self.log_prob(0.37, parameters), expected, rtol=1e-7)  # stored in single precision
+        np.testing.assert_allclose(self.log_prob(0.37, parameters), expected, rtol=1e-6)  # stored in single precision
 
     def test_a_predicted_sigma_differs_from_value_to_value(self):
         parameters = torch.randn(50, 2, 3, dtype=torch.float64)
@@ -292,14 +298,19 @@ class TestGaussianSigma:
 
 
 def test_one_component_is_the_plain_discretised_logistic():
-    """Its log-masses are scipy's differences of logistic cdfs at the head's own mean and scale."""
+    """The logit of the probability to lie below an edge is a straight line in the edge, for a logistic law alone."""
     likelihood = build(*CASES["discretized logistic"])
-    parameters = torch.tensor([[9.0], [0.3], [-1.0]], dtype=torch.float64).expand(3, 3).unsqueeze(0)
-    law = scipy.stats.logistic(0.3, math.exp(-1))
-    edges = np.array([-np.inf, 0.125, 0.375, 0.625, 0.875, np.inf])
-    expected = np.log(np.diff(law.cdf(edges)))
-    grid = torch.arange(5, dtype=torch.float64).unsqueeze(-1).expand(5, 3) / 4
-    np.testing.assert_allclose(likelihood.log_prob(parameters, grid), 3 * expected, rtol=1e-9)
+    examples, log_mass = table(likelihood, parameters_of(likelihood))
+    first = torch.stack([log_mass[examples[:, 0, 0] == level / 4].exp().sum(0) for level in range(5)])
+    below = scipy.special.logit(first.cumsum(0)[:-1].numpy())
+    np.testing.assert_allclose(np.diff(below, 2, axis=0), 0, atol=1e-7)
+    assert (np.diff(below, axis=0) > 0).all()
+
+
+@pytest.mark.parametrize("atoms", [(-1,), (5,), (2, 2)])
+def test_atoms_must_be_different_levels_of_the_data(atoms):
+    with pytest.raises(UserError, match="atoms"):
+        likelihoods.DiscretizedLogistic((FEATURES,), Schema(VECTOR, "uint8", levels=5), atoms=atoms)
 
 
 def test_features_with_places_are_read_place_by_place():

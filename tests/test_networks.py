@@ -102,7 +102,7 @@ def test_an_encoder_sees_every_value(name, shape):
 @pytest.mark.parametrize("name", DECODERS)
 @each_shape
 def test_a_decoder_reaches_every_place(name, shape):
-    """Every output moves with the code: no border is left constant."""
+    """At every place some feature moves with the code: no border is left constant (a rectified one may rest at 0)."""
     network, (code, context) = build("decoder", name, shape), inputs("decoder", shape)
     spread = network(code, context).std(0)
-    assert (spread > 0).all()
+    assert (spread > 0).any(0).all()

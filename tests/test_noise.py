@@ -108,7 +108,11 @@ def test_many_threads_see_the_same_row_noise():
 
 
 def global_states() -> list[bytes]:
-    return [torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()).encode(), repr(random.getstate()).encode()]
+    return [
+        torch.get_rng_state().numpy().tobytes(),
+        repr(np.random.get_state()).encode(),
+        repr(random.getstate()).encode(),
+    ]
 
 
 CALLS = {

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from variate import inference, pictures
+from variate.apps import report as report_module
 from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
 from variate.apps.report import COLUMNS, PAIRS, _text, report
@@ -209,6 +210,13 @@ def test_vectors_get_histograms(tmp_path, latents, conditional):
     expected = {"samples", "reconstructions", "curves", "units"} | ({"latent"} if latents > 1 else set())
     assert page.images.keys() == expected  # no baselines: an array cannot be loaded again by its name
     assert math.isfinite(number(page.cells["log_likelihood_nats"]))
+
+
+def test_a_score_that_is_not_finite_is_named_and_not_drawn(run, digits, monkeypatch, tmp_path):
+    monkeypatch.setattr(report_module, "compare", lambda *_: {"broken": math.inf, "sound": 2.0})
+    path = report(run, digits.subset(30), samples=SAMPLES, rows=ROWS, out=tmp_path)
+    assert "Not finite, and so not drawn: broken." in path.read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["baselines"] == {"broken": None, "sound": 2.0}
 
 
 def test_colour_images(tmp_path):

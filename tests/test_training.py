@@ -35,7 +35,7 @@ def trainer(rows: Dataset | None = None, valid: Dataset | None = None, *override
 
 
 def described(rows: Dataset, *overrides: str) -> dict:
-    return config.resolve(config.load_recipe("vector", [*TINY, *overrides]), rows.schema)
+    return config.resolve(config.load_recipe("vector", [*TINY, *overrides]), rows)
 
 
 def tensors(trained: Trainer) -> dict[str, torch.Tensor]:
@@ -257,7 +257,9 @@ def test_a_non_finite_batch_changes_nothing_and_is_counted(value):
         states.append(tensors(trained))
         skipped.append(record["skipped"])
     assert_same(states[0], states[1])
-    assert not torch.equal(states[1]["model.encoder.layers.layers.0.weight"], states[2]["model.encoder.layers.layers.0.weight"])
+    assert not torch.equal(
+        states[1]["model.encoder.layers.layers.0.weight"], states[2]["model.encoder.layers.layers.0.weight"]
+    )
     assert skipped == [0, 1, 1]
 
 
@@ -419,7 +421,9 @@ def test_recorded_terms_add_up(recorded, part):
 
 def test_improved_marks_the_records_of_the_bound(recorded):
     bounds = [record["validation"]["bound_nats"] for record in recorded]
-    assert [record["improved"] for record in recorded] == [b > max([-math.inf, *bounds[:i]]) for i, b in enumerate(bounds)]
+    assert [record["improved"] for record in recorded] == [
+        b > max([-math.inf, *bounds[:i]]) for i, b in enumerate(bounds)
+    ]
 
 
 def test_an_autoencoder_records_no_likelihood(tmp_path):

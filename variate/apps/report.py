@@ -325,7 +325,7 @@ def _curves(found: Findings, records: list[dict]) -> Picture:
 
 def _comparison(found: Findings) -> Section:
     """The model's figure beside those of models that need no network."""
-    if not found.baselines:
+    if not any(map(math.isfinite, found.baselines.values())):
         return Section("Beside simple models", "", [])
     fitted = f"fitted to at most {BASELINE_ROWS:,} training rows, a fixed choice "
     if found.run.deterministic:
@@ -337,7 +337,11 @@ def _comparison(found: Findings) -> Section:
         caption = f"{rows}; the others by maximum likelihood, {fitted}. Smaller is better."
         if found.run.schema.levels:
             caption += " Densities are those of x + u, u uniform on [0, 1), and so comparable."
-    chart = pictures.both(pictures.bars, {own: value} | found.baselines, own, across)
+    scores = {own: value} | found.baselines
+    left_out = [name for name, score in scores.items() if not math.isfinite(score)]
+    if left_out:
+        caption += f" Not finite, and so not drawn: {', '.join(left_out)}."
+    chart = pictures.both(pictures.bars, {k: v for k, v in scores.items() if k not in left_out}, own, across)
     return Section("Beside simple models", "", [Picture("comparison", "How well it predicts.", caption, *chart)])
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from variate.networks.layers import with_context
+from variate.networks.layers import Film
 
 __all__ = ["Decoder", "Encoder"]
 
@@ -52,18 +52,19 @@ class Encoder(nn.Module):
             inputs = width
         self.stages = nn.Sequential(*stages)
         places = math.prod(_halved((shape[1], shape[2]), len(channels)))
-        self.dense = nn.Linear(inputs * places + context, hidden)
+        self.dense = nn.Linear(inputs * places, hidden)
+        self.film = Film(hidden, context)
         self.features = (hidden,)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a stub lacks it)
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         h = self.stages(x.contiguous(memory_format=torch.channels_last))
         h = h.permute(0, 2, 3, 1).flatten(1)  # in the order in which it lies in memory: no copy
-        return F.relu(self.dense(with_context(h, context)))
+        return self.film(F.relu(self.dense(h)), context)
 
 
 class Decoder(nn.Module):
-    """code (N, d), c or None → features (N, F, ⌈H/2⌉, ⌈W/2⌉): dense layers, blocks at a quarter, blocks at half size."""
+    """code (N, d), c or None → features (N, F, ⌈H/2⌉, ⌈W/2⌉): dense layers, blocks at quarter, then at half size."""
 
     def __init__(
         self,
@@ -76,20 +77,21 @@ class Decoder(nn.Module):
         hidden: int = 256,
     ):
         super().__init__()
-        self.half, self.quarter = (_halved((shape[1], shape[2]), times) for times in (1, 2))
+        self.half_size, self.quarter_size = (_halved((shape[1], shape[2]), times) for times in (1, 2))
         self.channels = channels
-        self.dense = nn.Linear(code + context, hidden)
-        self.spread = nn.Linear(hidden, channels[0] * math.prod(self.quarter))
+        self.dense = nn.Linear(code, hidden)
+        self.film = Film(hidden, context)
+        self.spread = nn.Linear(hidden, channels[0] * math.prod(self.quarter_size))
         self.coarse = nn.Sequential(*(_Block(channels[0]) for _ in range(blocks[0])), nn.ReLU())
         self.up = nn.Linear(channels[0], 4 * channels[1])
         self.fine = nn.Sequential(*(_Block(channels[1]) for _ in range(blocks[1])), nn.ReLU())
-        self.features = (channels[1], *self.half)
+        self.features = (channels[1], *self.half_size)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a stub lacks it)
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
-        h = self.spread(F.relu(self.dense(with_context(code, context))))
-        h = self.coarse(h.view(-1, *self.quarter, self.channels[0]).permute(0, 3, 1, 2))
-        (height, width), fine = self.quarter, self.channels[1]
+        h = self.spread(self.film(F.relu(self.dense(code)), context))
+        h = self.coarse(h.view(-1, *self.quarter_size, self.channels[0]).permute(0, 3, 1, 2))
+        (height, width), fine = self.quarter_size, self.channels[1]
         h = self.up(h.permute(0, 2, 3, 1)).view(-1, height, width, 2, 2, fine).transpose(2, 3)
-        h = h.reshape(-1, 2 * height, 2 * width, fine)[:, : self.half[0], : self.half[1]]
+        h = h.reshape(-1, 2 * height, 2 * width, fine)[:, : self.half_size[0], : self.half_size[1]]
         return self.fine(h.permute(0, 3, 1, 2))

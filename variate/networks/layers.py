@@ -5,12 +5,26 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PerValueHead", "with_context"]
+__all__ = ["Film", "PerValueHead"]
 
 
-def with_context(x: Tensor, context: Tensor | None) -> Tensor:
-    """(N, F) and (N, C) → (N, F + C); without a context, x itself."""
-    return x if context is None else torch.cat([x, context], dim=-1)
+class Film(nn.Module):
+    """h, c → h · (1 + G c) + S c: feature-wise linear modulation (Perez et al. 2018, eq. 2); without a context, h.
+
+    S starts with unit variance, so that a label is heard as loudly as z from the first step. A one-hot label merely
+    appended to z is a whisper: a decoder then reads the class from z, and samples of a class asked for are of another.
+    """
+
+    def __init__(self, features: int, context: int):
+        super().__init__()
+        if context:
+            self.gain = nn.Linear(context, features, bias=False)
+            self.shift = nn.Linear(context, features, bias=False)
+            nn.init.zeros_(self.gain.weight)
+            nn.init.normal_(self.shift.weight)
+
+    def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
+        return h if context is None else h * (1 + self.gain(context)) + self.shift(context)
 
 
 class PerValueHead(nn.Module):

@@ -1,31 +1,43 @@
 """Fully connected networks, for vectors and for whatever is small enough to be flattened."""
 
+import itertools
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from variate.networks.layers import with_context
+from variate.errors import UserError
+from variate.networks.layers import Film
 
 __all__ = ["Decoder", "Encoder"]
 
-ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "linear": nn.Identity}
+ACTIVATIONS = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu, "tanh": torch.tanh}
 
 
 class _Layers(nn.Module):
-    """(N, inputs) → (N, features); ``skip`` appends the input, so that what follows contains the linear map."""
+    """(N, inputs), c → (N, features); the context enters after the first layer.
 
-    def __init__(self, inputs: int, hidden: tuple[int, ...], activation: str, skip: bool):
+    ``skip`` appends the input, so that what follows contains the linear map.
+    """
+
+    def __init__(self, inputs: int, context: int, hidden: tuple[int, ...], activation: str, skip: bool):
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise UserError(f"activation={activation!r} is not one of {', '.join(ACTIVATIONS)}.")
         widths = (inputs, *hidden)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.layers = nn.Sequential(*(m for a, b in pairs for m in (nn.Linear(a, b), ACTIVATIONS[activation]())))
-        self.skip = skip
-        self.features = (widths[-1] + (inputs if skip and hidden else 0),)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.activation = ACTIVATIONS[activation]
+        self.film = Film(widths[min(1, len(hidden))], context)
+        self.skip = skip and len(hidden) > 0
+        self.features = (widths[-1] + (inputs if self.skip else 0),)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.layers(x)
-        return torch.cat([h, x], dim=-1) if self.skip and len(self.layers) else h
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        h = x if self.layers else self.film(x, context)
+        for place, layer in enumerate(self.layers):
+            h = self.activation(layer(h))
+            h = self.film(h, context) if place == 0 else h
+        return torch.cat([h, x], dim=-1) if self.skip else h
 
 
 class Encoder(nn.Module):
@@ -41,11 +53,11 @@ class Encoder(nn.Module):
         skip: bool = False,
     ):
         super().__init__()
-        self.layers = _Layers(math.prod(shape) + context, hidden, activation, skip)
+        self.layers = _Layers(math.prod(shape), context, hidden, activation, skip)
         self.features = self.layers.features
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.layers(with_context(x.flatten(1), context))
+        return self.layers(x.flatten(1), context)
 
 
 class Decoder(nn.Module):
@@ -62,8 +74,8 @@ class Decoder(nn.Module):
         skip: bool = False,
     ):
         super().__init__()
-        self.layers = _Layers(code + context, hidden, activation, skip)
+        self.layers = _Layers(code, context, hidden, activation, skip)
         self.features = self.layers.features
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
-        return self.layers(with_context(code, context))
+        return self.layers(code, context)
