@@ -71,16 +71,16 @@ class Widened(nn.Module):
 def tiny_run() -> Callable[..., Run]:
     """``tiny_run(schema, section={...}, …)``: an unfitted double-precision model, every parameter moved off its start.
 
-    Dense networks without hidden layers (linear maps), latent size 2, unless a section says otherwise; conditional
-    if the schema has labels.
+    Dense networks without hidden layers (linear maps), latent size 2, unless a section says otherwise; Bernoulli
+    for binary data, else Gaussian; conditional if the schema has labels.
     """
 
     def make(schema: Schema, *, spread: float = 0.4, seed: int = 0, **sections: dict) -> Run:
         linear = {"name": "mlp", "hidden": ()}
         chosen = {"encoder": linear, "decoder": linear, "latent": {"name": "flat", "size": 2}}
         chosen["context"] = {"name": "label" if schema.labels else "none"}
+        chosen["likelihood"] = {"name": "bernoulli" if schema.levels == 2 else "gaussian"}
         settings = {name: dict(values) for name, values in (config.DEFAULTS | chosen | sections).items()}
-        settings = config.resolve(settings, schema)
         model = config.build(settings, schema, seed)[0].double()
         if schema.labels:
             model.context = Widened(len(schema.labels))

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import torch
 
@@ -14,6 +15,12 @@ from variate.apps.fit import fit
 from variate.checkpoint import Run
 from variate.data import dataset
 from variate.data.dataset import Dataset
+
+# The same examples every time, and no clock: the machine may be busy.
+hypothesis.settings.register_profile(
+    "variate", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=60
+)
+hypothesis.settings.load_profile("variate")
 
 TINY = [
     *("encoder.name=mlp", "decoder.name=mlp", "encoder.hidden=[16]", "decoder.hidden=[16]"),

@@ -250,8 +250,10 @@ class TestDiscretizedLogisticMixture:
         np.testing.assert_allclose(got, exact_log_masses(*mixture, levels=levels), rtol=3e-4, atol=3e-5)
 
     def test_mean_is_the_explicit_sum(self, mixture, levels):
+        """Exact for few levels; of many, to the thousandth of a level that it promises."""
         expected = (np.exp(exact_log_masses(*mixture, levels=levels)) * self.grid(levels).numpy()).sum()
-        assert abs(float(logistic_mixture(*mixture, levels=levels).mean) - expected) < 1e-10
+        allowed = 1e-10 if levels <= 32 else 1e-3 / (levels - 1)
+        assert abs(float(logistic_mixture(*mixture, levels=levels).mean) - expected) < allowed
 
     def test_sample_frequencies_are_the_masses(self, mixture, levels):
         drawn = logistic_mixture(*mixture, levels=levels).sample(torch.Size([50_000]))

@@ -207,7 +207,7 @@ def test_a_density_is_one_of_the_raw_values():
     grid = torch.cartesian_prod(axis, axis)
     parameters = trained.model.decode(grid.unsqueeze(1), None)[:, 0]
     decoded = trained.model.likelihood.distribution(parameters)
-    offset, scale = (np.asarray(v) for v in (trained.schema.offset, trained.schema.scale))
+    offset, scale = (torch.tensor(v, dtype=torch.float64) for v in (trained.schema.offset, trained.schema.scale))
     mean, deviation = decoded.mean.double() * scale + offset, decoded.stddev.double() * scale
     log_x = torch.distributions.Normal(mean, deviation).log_prob(torch.from_numpy(values).unsqueeze(1)).sum(-1)
     log_prior = -grid.double().square().sum(-1) / 2 - math.log(2 * math.pi) + 2 * math.log(12 / 240)

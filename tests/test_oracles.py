@@ -133,11 +133,11 @@ class TestLinearGaussian:
         assert gaps.mean() > -3  # the posterior is near the true one
 
     def test_standard_errors_are_calibrated_row_by_row(self, linear):
-        """Over seeds the estimates of a row scatter as far as their own standard errors say."""
+        """Over seeds the estimates of the middling row scatter as far as their own standard errors say."""
         results = [estimate.log_likelihood(linear.run, linear.data, samples=100, seed=seed) for seed in range(30)]
         scatter = torch.stack([result.nats for result in results]).var(0)
         claimed = torch.stack([result.mc_se for result in results]).square().mean(0)
-        assert 0.75 < float((scatter.sum() / claimed.sum()).sqrt()) < 1.33
+        assert 0.8 < float((scatter / claimed).sqrt().median()) < 1.25
 
     def test_label_is_summed_out_with_the_training_frequencies(self, linear):
         """log p(x) = logsumexp_c [log p(c) + log p(x|c)]; without labels there is nothing to sum."""
@@ -198,22 +198,29 @@ class TestDiscrete:
         assert float(parts.elbo_nats.mean()) < float(self.exact(run, images, normal_quadrature).mean())
 
 
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory) -> tuple[np.ndarray, float]:
+    """log p(x) of a default fit less that of the law, per fresh row, and the Monte-Carlo error of the mean.
+
+    n = 6,000 rows of 12 columns with three factors; fresh rows to judge the fit on, handed over as an array.
+    """
+    rng = np.random.default_rng(0)
+    loadings, noise = rng.normal(size=(12, 3)), rng.uniform(0.3, 1, 12)
+    law = scipy.stats.multivariate_normal(3 * rng.normal(size=12), loadings @ loadings.T + np.diag(noise**2))
+    run = variate.fit(law.rvs(6000, random_state=rng), out=tmp_path_factory.mktemp("law") / "run")
+    fresh = law.rvs(1000, random_state=rng)
+    result = estimate.log_likelihood(run, dataset.load(fresh), samples=100)
+    return result.nats.numpy() - law.logpdf(fresh), result.mean_mc_se
+
+
 class TestKnownLaw:
-    """n = 6,000 rows of 12 columns with three factors, the default recipe, fresh rows to judge it on."""
-
-    @pytest.fixture(scope="class")
-    def gaps(self, tmp_path_factory) -> tuple[np.ndarray, float]:
-        """log p(x) of the model less that of the law, per fresh row, and the Monte-Carlo error of the mean."""
-        rng = np.random.default_rng(0)
-        loadings, noise = rng.normal(size=(12, 3)), rng.uniform(0.3, 1, 12)
-        law = scipy.stats.multivariate_normal(3 * rng.normal(size=12), loadings @ loadings.T + np.diag(noise**2))
-        run = variate.fit(law.rvs(6000, random_state=rng), out=tmp_path_factory.mktemp("law") / "run")
-        fresh = law.rvs(1000, random_state=rng)
-        result = estimate.log_likelihood(run, dataset.load(fresh), samples=100)
-        return result.nats.numpy() - law.logpdf(fresh), result.mean_mc_se
-
     def test_a_default_fit_comes_within_a_tenth_of_a_nat(self, gaps):
         assert gaps[0].mean() >= -0.1
 
     def test_a_fit_is_never_better_than_the_truth(self, gaps):
         assert gaps[0].mean() <= 3 * math.hypot(gaps[0].std() / len(gaps[0]) ** 0.5, gaps[1])
+
+    def test_its_density_integrates_to_one(self, gaps):
+        """E over the law of p_model / p_law is ∫ p_model = 1."""
+        ratio = np.exp(gaps[0])
+        assert abs(ratio.mean() - 1) <= 4 * ratio.std() / len(ratio) ** 0.5

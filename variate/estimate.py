@@ -5,6 +5,7 @@ batch and any order, and the Monte-Carlo errors of different rows are independen
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,16 @@ from variate.checkpoint import Run
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.errors import UserError
-from variate.inference import CHUNK, check_matches, code_means
+from variate.inference import CHUNK, code_means, matching
 from variate.model import Decoded
 from variate.progress import Progress
 
-__all__ = ["LogLikelihood", "Parts", "active_units", "bits_per_dim", "elbo_parts", "log_likelihood"]
+__all__ = ["LogLikelihood", "Parts", "active_units", "bits_per_dim", "elbo_parts", "log_likelihood", "log_likelihoods"]
 
 DECODED_AT_ONCE = 500  # rows × samples in memory at a time
 PILOT_SAMPLES = 4
-NEGLIGIBLE_NATS = 25.0  # a label this far below the best one adds less than 1e-8 nats to log p(x)
+NEGLIGIBLE_NATS = 15.0  # a label this far below the best one adds less than 1e-6 nats to log p(x)
+ROWS = 50
 
 
 @dataclass(frozen=True)
@@ -96,67 +98,89 @@ def _log_mean(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     return log_mean, ratio.var(0) / k if k > 1 else torch.full_like(log_mean, math.inf)
 
 
-@torch.inference_mode()
 def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, marginal: bool = False) -> LogLikelihood:
     """log p(x|c) ≈ log 1/k Σ_i p(x, z_i|c) / q(z_i|x, c), z_i ~ q   (Burda et al. 2016, eq. 8).
 
     Its expectation is below log p(x|c) and rises to it with k = ``samples``. With ``marginal`` a conditional model
-    gives log p(x) = logsumexp_c [log p(c) + log p(x|c)] over its labels, with the training rows' frequencies as p(c);
-    labels that a pilot of 4 samples puts 25 nats below the best keep the pilot's estimate, which can only lower the
-    sum. The dataset's own labels are not looked at then. Raises ``UserError`` for a deterministic model.
+    gives log p(x) = logsumexp_c [log p(c) + log p(x|c)] instead, as in ``log_likelihoods``. Raises ``UserError`` for
+    a deterministic model.
     """
+    if marginal and run.conditional:
+        return log_likelihoods(run, data, samples, seed)[0]
+    return _over_rows(run, data, lambda batch, keys: [_given(run, batch, keys, samples, seed)])[0]
+
+
+def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) -> tuple[LogLikelihood, LogLikelihood]:
+    """(log p(x), log p(x|c)) of a conditional model: the label summed out, and given.
+
+    log p(x) = logsumexp_c [log p(c) + log p(x|c)] with the training rows' frequencies as p(c). Labels that a pilot of
+    4 samples puts 15 nats below the best keep the pilot's estimate, which can only lower the sum.
+    """
+    total, given = _over_rows(run, data, lambda batch, keys: _all_labels(run, batch, keys, samples, seed))
+    return total, given
+
+
+@torch.inference_mode()
+def _over_rows(
+    run: Run, data: Dataset, estimate: Callable[[Batch, list[bytes]], list[tuple[Tensor, Tensor]]]
+) -> list[LogLikelihood]:
+    """``estimate`` gives (log mean, relative variance) pairs for a batch; one ``LogLikelihood`` for each of them."""
     _refuse_deterministic(run)
-    check_matches(run, data)
-    rows = 50
-    nats, variances = [], []
+    data = matching(run, data)
+    parts = []
     with Progress("Estimating log p", len(data), unit="rows") as bar:
-        for start in range(0, len(data), rows):
-            index = torch.arange(start, start + rows).clamp(max=len(data) - 1)
-            kept = min(rows, len(data) - start)
-            batch, keys = data.batch(index, run.binarize), noise.row_keys(data.values[index])
-            estimate = _marginal if marginal and run.conditional else _conditional
-            log_mean, variance = estimate(run, batch, keys, samples, seed)
-            nats.append(log_mean[:kept] + run.schema.log_volume_nats)
-            variances.append(variance[:kept])
+        for start in range(0, len(data), ROWS):
+            index = torch.arange(start, start + ROWS).clamp(max=len(data) - 1)
+            kept = min(ROWS, len(data) - start)
+            pairs = estimate(data.batch(index, run.binarize), noise.row_keys(data.values[index]))
+            parts.append([(nats[:kept] + run.schema.log_volume_nats, variance[:kept]) for nats, variance in pairs])
             bar.advance(kept)
-    return LogLikelihood(torch.cat(nats), torch.cat(variances).sqrt())
+    joined = [[torch.cat(column) for column in zip(*pairs, strict=True)] for pairs in zip(*parts, strict=True)]
+    return [LogLikelihood(nats, variance.sqrt()) for nats, variance in joined]
 
 
-def _conditional(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> tuple[Tensor, Tensor]:
+def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> tuple[Tensor, Tensor]:
     return _log_mean(_log_weights(run, batch, batch.context, keys, samples, (seed, "importance")))
 
 
-def _marginal(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Stratified over the labels: few samples for all of them, the full number for those that matter."""
+def _labels(batch: Batch) -> Tensor:
+    if batch.context is None:
+        raise ValueError("a conditional model is estimated on rows with labels")
+    return batch.context
+
+
+def _all_labels(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Stratified over the labels: few samples for all of them, the full number for the given one and its rivals."""
     counts = torch.tensor(run.schema.labels, dtype=torch.float64)
     log_prior = (counts / counts.sum()).log()
-    estimates = torch.full((len(counts), len(keys)), -math.inf, dtype=torch.float64)
-    variances = torch.zeros_like(estimates)
+    estimates = torch.empty((len(counts), len(keys)), dtype=torch.float64)
+    variances = torch.empty_like(estimates)
     for label in range(len(counts)):
         labels = torch.full((len(keys),), label)
         weights = _log_weights(run, batch, labels, keys, min(PILOT_SAMPLES, samples), (seed, "pilot", label))
         estimates[label], variances[label] = _log_mean(weights)
-        estimates[label] += log_prior[label]
-    needed = estimates > estimates.max(0).values - NEGLIGIBLE_NATS
+    pilot = estimates + log_prior.unsqueeze(-1)
+    needed = pilot > pilot.max(0).values - NEGLIGIBLE_NATS
+    given = _labels(batch).unsqueeze(0)
+    needed.scatter_(0, given, True)
     for label in range(len(counts)):
         chosen = needed[label].nonzero().squeeze(-1)
-        if not len(chosen):
-            continue
-        part = Batch(batch.input[chosen], batch.target[chosen])
-        labels = torch.full((len(chosen),), label)
-        weights = _log_weights(run, part, labels, [keys[i] for i in chosen], samples, (seed, "importance", label))
-        log_mean, variances[label, chosen] = _log_mean(weights)
-        estimates[label, chosen] = log_mean + log_prior[label]
-    total = torch.logsumexp(estimates, 0)
-    share = (estimates - total).exp()
-    return total, (share**2 * torch.where(share > 0, variances, 0.0)).sum(0)
+        if len(chosen):
+            part = Batch(batch.input[chosen], batch.target[chosen], context=torch.full((len(chosen),), label))
+            found = _given(run, part, [keys[i] for i in chosen], samples, seed)
+            estimates[label, chosen], variances[label, chosen] = found
+    joint = estimates + log_prior.unsqueeze(-1)
+    total = torch.logsumexp(joint, 0)
+    share = (joint - total).exp()
+    spread = (share**2 * torch.where(share > 0, variances, 0.0)).sum(0)
+    return [(total, spread), (estimates.gather(0, given)[0], variances.gather(0, given)[0])]
 
 
 @torch.inference_mode()
 def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
     """The ELBO of every row and its parts with one draw of z per row and the exact KL where there is one."""
     _refuse_deterministic(run)
-    check_matches(run, data)
+    data = matching(run, data)
     elbo, distortion, rate, units = [], [], [], []
     with Progress("Estimating the ELBO", len(data), unit="rows") as bar:
         for start in range(0, len(data), CHUNK):

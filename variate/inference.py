@@ -1,6 +1,7 @@
 """A trained model applied to rows: always in chunks of one size, padded, so that no row's result depends on another."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,10 +15,10 @@ from variate.errors import UserError
 from variate.progress import Progress
 
 __all__ = [
-    "check_matches",
     "code_means",
     "decode",
     "in_chunks",
+    "matching",
     "reconstruct",
     "reconstruction_units",
     "sample",
@@ -26,23 +27,31 @@ __all__ = [
 CHUNK = 250
 
 
-def check_matches(run: Run, data: Dataset) -> None:
-    """Raises ``UserError`` unless the rows are of the kind that the model was trained on."""
-    if data.schema.shape != run.schema.shape or data.schema.levels != run.schema.levels:
+def matching(run: Run, data: Dataset) -> Dataset:
+    """The rows under the model's own schema: what they are was settled when it was trained, not by these rows.
+
+    Raises ``UserError`` for rows of another kind, or without the labels that a conditional model needs.
+    """
+    wanted, values = run.schema, data.values
+    fits = data.schema.shape == wanted.shape
+    if fits and wanted.levels is not None:
+        fits = not values.is_floating_point() and 0 <= int(values.min()) and int(values.max()) < wanted.levels
+    if not fits:
         raise UserError(
-            f"{data.name} holds rows of {data.schema.describe()}, but the model was trained on {run.schema.describe()}."
+            f"{data.name} holds {data.schema.describe()}, but the model was trained on {wanted.describe()}."
         )
     if run.conditional:
         if data.labels is None:
             raise UserError(f"the model is conditional: {data.name} needs a label for every row.")
-        if len(data) and int(data.labels.max()) >= len(run.schema.labels or ()):
+        if int(data.labels.max()) >= len(wanted.labels or ()):
             raise UserError(f"{data.name} has labels up to {int(data.labels.max())}, which the model has never seen.")
+    return replace(data, schema=wanted)
 
 
 @torch.inference_mode()
 def in_chunks(function: Callable[[Batch], Tensor], run: Run, data: Dataset, description: str) -> Tensor:
     """``function`` of every chunk of rows, concatenated; the last chunk is filled up with copies of its last row."""
-    check_matches(run, data)
+    data = matching(run, data)
     results = []
     with Progress(description, len(data), unit="rows") as bar:
         for start in range(0, len(data), CHUNK):

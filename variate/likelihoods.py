@@ -116,8 +116,9 @@ class DiscretizedLogistic(Likelihood):
     def __init__(self, features: tuple[int, ...], schema: Schema, *, components: int = 1, atoms: tuple[int, ...] = ()):
         super().__init__(features, schema, per_value=3 * components + len(atoms))
         self.components, self.atoms = components, atoms
-        if any(not 0 <= atom < self._levels() for atom in atoms) or len(set(atoms)) < len(atoms):
-            raise UserError(f"likelihood.atoms={list(atoms)} must be different levels within 0..{self._levels() - 1}.")
+        levels = self._levels()
+        if any(not 0 <= atom < levels for atom in atoms) or len(set(atoms)) < len(atoms):
+            raise UserError(f"likelihood.atoms={list(atoms)} must be different levels within 0..{levels - 1}.")
         means = torch.linspace(0, 1, components + 2)[1:-1]
         logits = torch.zeros(components + len(atoms))
         start = torch.cat([means, torch.full((components,), -1.5), logits])
@@ -126,7 +127,7 @@ class DiscretizedLogistic(Likelihood):
     def values(self, parameters: Tensor) -> Distribution:
         dim, k = -(self.event + 1), self.components
         mean, log_scale, logits = parameters.split([k, k, k + len(self.atoms)], dim)
-        return DiscretizedLogisticMixture(logits, mean, log_scale.clamp(min=-7), self._levels(), dim, self.atoms)
+        return DiscretizedLogisticMixture(logits, mean, log_scale.clamp(-7, 7), self._levels(), dim, self.atoms)
 
 
 class Gaussian(Likelihood):

@@ -59,7 +59,7 @@ def convention(run: Run) -> str:
 def mse_per_dim(run: Run, test: Dataset) -> float:
     """Mean of (x − f(g(x)))² per value in model units, at the posterior mean."""
     copies = inference.reconstruction_units(run, test)
-    return float(((test.schema.to_tensor(test.values) - copies) ** 2).mean())
+    return float(((run.schema.to_tensor(test.values) - copies) ** 2).mean())
 
 
 def _elbo(run: Run, test: Dataset, seed: int) -> dict:
@@ -78,8 +78,10 @@ def _elbo(run: Run, test: Dataset, seed: int) -> dict:
 
 
 def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
-    given = estimate.log_likelihood(run, chosen, samples, seed)
-    total = estimate.log_likelihood(run, chosen, samples, seed, marginal=True) if run.conditional else given
+    if run.conditional:
+        total, given = estimate.log_likelihoods(run, chosen, samples, seed)
+    else:
+        total = given = estimate.log_likelihood(run, chosen, samples, seed)
     figures = {
         "log_likelihood_nats": total.mean,
         "log_likelihood_se": total.se,
@@ -143,7 +145,8 @@ def table(figures: dict) -> str:
     lines = [f"{figures['data']}, {figures['n']:,} rows; {figures['convention']}"]
     if "elbo_nats" in figures:
         lines += [
-            f"ELBO           {figures['elbo_nats']:>10.2f} nats = {figures['elbo_bits_per_dim']:.4f} bits/dim, all rows",
+            f"ELBO           {figures['elbo_nats']:>10.2f} nats = "
+            f"{figures['elbo_bits_per_dim']:.4f} bits/dim, all rows",
             f"  distortion   {figures['distortion_nats']:>10.2f} nats",
             f"  rate         {figures['rate_nats']:>10.2f} nats, "
             f"{figures['active_units']} of {figures['latent_size']} units active",

@@ -186,4 +186,5 @@ def command(
         resume=resume,
     )
     if report:
-        draw_report(run, dataset.load(data, part="test"))
+        page = draw_report(run, dataset.load(data, part="test"))
+        say(f"the report is in {page}")
