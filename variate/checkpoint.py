@@ -80,8 +80,11 @@ class RunFolder:
         if not self.state.is_file():
             raise UserError(f"{self.path} has no saved state to resume: start without --resume.")
         tensors, described = _read(self.state)
-        captured = {"tensors": tensors, "numbers": described["numbers"]}
-        return captured, described["config"], Schema.from_json(described["schema"])
+        numbers = described.get("numbers")
+        if not isinstance(numbers, dict) or not all(type(numbers.get(name)) is int for name in ("seed", "step")):
+            raise UserError(f"{self.state} is damaged: start anew, without --resume and in another folder.")
+        captured = {"tensors": tensors, "numbers": numbers}
+        return captured, _config(described, self.state), _schema(described, self.state)
 
     def write_metrics(self, records: list[dict]) -> None:
         lines = (json.dumps(record, sort_keys=True) + "\n" for record in records)
@@ -90,7 +93,11 @@ class RunFolder:
     def read_metrics(self) -> list[dict]:
         if not self.metrics.is_file():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        try:
+            records = [json.loads(line) for line in self.metrics.read_text().splitlines()]
+            return [record for record in records if record["step"] >= 0]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.metrics} is damaged ({error}): delete it, and go on without its history.") from None
 
 
 def save_model(path: Path, model: Model, schema: Schema, config: dict, info: dict) -> None:
@@ -107,12 +114,14 @@ def load(path: str | os.PathLike) -> Run:
             f"{place} is no run: it has no model.safetensors; make one with `variate fit DATA --out {place}`."
         )
     tensors, described = _read(file)
-    if not {"config", "schema", "info"} <= set(described):
+    if not {"config", "schema", "info"} <= set(described) or not isinstance(described["info"], dict):
         raise UserError(f"{file} is not a model file of variate's: make one with `variate fit`.")
-    schema, config = Schema.from_json(described["schema"]), described["config"]
-    _check_config(config, file)
-    with torch.device("meta"):  # shapes first: a hostile configuration allocates nothing
-        expected = configuration.build(config, schema)[0].state_dict()
+    schema, config = _schema(described, file), _config(described, file)
+    try:
+        with torch.device("meta"):  # shapes first: a hostile configuration allocates nothing
+            expected = configuration.build(config, schema)[0].state_dict()
+    except UserError as error:
+        raise UserError(f"{file} cannot be loaded: {error}") from None
     _check_tensors(expected, tensors, file)
     model = configuration.build(config, schema)[0]
     model.load_state_dict(tensors)
@@ -143,10 +152,19 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, described
 
 
-def _check_config(config: object, file: Path) -> None:
-    sections = config.values() if isinstance(config, dict) and set(config) == set(configuration.DEFAULTS) else [None]
-    if not all(isinstance(section, dict) for section in sections):
-        raise UserError(f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`.")
+def _schema(described: dict, file: Path) -> Schema:
+    try:
+        return Schema.from_json(described.get("schema"))
+    except UserError as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+
+
+def _config(described: dict, file: Path) -> dict[str, dict]:
+    config = described.get("config")
+    if isinstance(config, dict) and set(config) == set(configuration.DEFAULTS):
+        if all(isinstance(section, dict) for section in config.values()):
+            return config
+    raise UserError(f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`.")
 
 
 def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], file: Path) -> None:

@@ -20,6 +20,7 @@ def build_app() -> App:
         help="Learn the distribution of your data with (variational) autoencoders and put it to work.",
         version=lambda: version("variate"),
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # main says what was saved
     )
     for module in pkgutil.iter_modules([str(APPS)]):
         docstring = ast.get_docstring(ast.parse((APPS / f"{module.name}.py").read_text(encoding="utf-8"))) or ""

@@ -7,6 +7,7 @@ Sections: ``data`` (binarize), ``encoder``, ``decoder``, ``latent``, ``posterior
 
 import importlib
 import inspect
+import math
 import pkgutil
 import re
 import tomllib
@@ -16,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
 
 from variate import latents, likelihoods, networks, noise, objectives
 from variate.data import binarize
@@ -24,9 +24,11 @@ from variate.data.dataset import Dataset
 from variate.data.schema import Schema
 from variate.errors import UserError, suggest
 from variate.model import Label, Model
+from variate.networks.layers import ShowAtoms
 
 __all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
 
+LARGEST, MOST_LAYERS = 10_000_000, 1024
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULTS: dict[str, dict] = {
     "data": {"binarize": "none"},
@@ -53,6 +55,7 @@ class Training:
     least_steps: int = 2000
     batch_size: int = 128
     learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
     schedule: str = "cosine"
     rampup_steps: int = 200
     clip_norm: float = 0.0
@@ -60,19 +63,20 @@ class Training:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        valid = (
-            self.epochs >= 1
-            and self.least_steps >= 0
-            and self.batch_size >= 1
-            and 0 < self.learning_rate < 10
-            and self.schedule in ("cosine", "constant")
-            and self.rampup_steps >= 0
-            and self.clip_norm >= 0
-            and 0 <= self.ema < 1
-            and self.patience >= 0
-        )
-        if not valid:
-            raise UserError(f"a [train] value is out of range: {self}.")
+        at_least = {"epochs": 1, "least_steps": 0, "batch_size": 1, "rampup_steps": 0, "clip_norm": 0, "patience": 0}
+        for name, least in at_least.items():
+            if not getattr(self, name) >= least:
+                raise UserError(f"train.{name}={getattr(self, name)} must be at least {least}.")
+        if not 0 < self.learning_rate < 10:
+            raise UserError(f"train.learning_rate={self.learning_rate} must be above 0 and below 10.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"train.betas={self.betas}: Adam's two decay rates must be at least 0 and below 1.")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"train.ema={self.ema} must be at least 0 and below 1.")
+        schedules = ("cosine", "constant")
+        if self.schedule not in schedules:
+            known = f"{' or '.join(schedules)}{suggest(self.schedule, schedules)}"
+            raise UserError(f"train.schedule={self.schedule!r} must be {known}.")
 
 
 def _snake(name: str) -> str:
@@ -181,8 +185,8 @@ def build(config: dict[str, dict], schema: Schema, seed: int = 0) -> tuple[Model
     with noise.seeded(seed, "weights"):
         context = _context(config["context"], schema)
         wide = context.size if context else 0
-        encoder = _make("encoder", config, known, scored.tensor_shape, wide)
-        size = config["latent"]["size"]
+        encoder = _encoder(config, known, scored, wide)
+        size = config["latent"].get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 65536:
             raise UserError(f"latent.size={size!r} must be a whole number of at least 1.")
         posterior = _make("posterior", config, known, encoder.features[0], size)
@@ -200,12 +204,23 @@ def build(config: dict[str, dict], schema: Schema, seed: int = 0) -> tuple[Model
     return model, objective, _call(Training, (), config["train"], "train")
 
 
-def _context(section: dict, schema: Schema) -> nn.Module | None:
+def _encoder(config: dict[str, dict], known: dict[str, dict[str, type]], scored: Schema, context: int) -> typing.Any:
+    """The encoder; where the likelihood has atoms, it is shown them."""
+    atoms = config["likelihood"].get("atoms") or ()
+    if not scored.levels or not isinstance(atoms, list | tuple) or not all(type(atom) is int for atom in atoms):
+        atoms = ()  # what is wrong with them, the likelihood will say
+    shape = ShowAtoms.shape(scored.tensor_shape, tuple(atoms))
+    encoder = _make("encoder", config, known, shape, context)
+    return ShowAtoms(encoder, tuple(atoms), scored.levels) if atoms and scored.levels else encoder
+
+
+def _context(section: dict, schema: Schema) -> Label | None:
     _check_keys(section, {"name"}, "context")
-    if section["name"] == "none":
+    name = section.get("name")
+    if name == "none":
         return None
-    if section["name"] != "label":
-        raise UserError(f"context.name={section['name']!r} is not one of none, label.")
+    if name != "label":
+        raise UserError(f"context.name={name!r} is not one of none, label{suggest(str(name), ['none', 'label'])}.")
     if not schema.labels:
         raise UserError(
             "a conditional model needs labels, but the data has none: give labels or leave out --conditional."
@@ -215,7 +230,7 @@ def _context(section: dict, schema: Schema) -> nn.Module | None:
 
 def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type]]) -> str:
     name = config[section].get("name")
-    if name not in known[section]:
+    if not isinstance(name, str) or name not in known[section]:
         names = ", ".join(known[section])
         raise UserError(f"{section}.name={name!r} is not one of {names}{suggest(str(name), known[section])}.")
     return name
@@ -239,10 +254,22 @@ def _call(cls: Callable, args: tuple, values: dict, section: str) -> typing.Any:
     _check_keys(values, set(keywords), section)
     hints = typing.get_type_hints(cls if isinstance(cls, type) and cls is Training else cls.__init__)
     checked = {key: _typed(value, hints[key], f"{section}.{key}") for key, value in values.items()}
+    for key, value in checked.items():
+        _check_range(value, f"{section}.{key}")
     try:
         return cls(*args, **checked)
     except (ValueError, RuntimeError, OverflowError) as error:
         raise UserError(f"[{section}] {values} cannot be built: {error}.") from error
+
+
+def _check_range(value: object, name: str) -> None:
+    """No key takes a number that is not finite, and none a size that no machine could hold."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
+        if isinstance(number, int | float) and not (math.isfinite(number) and -LARGEST <= number <= LARGEST):
+            raise UserError(f"{name}={value!r} is out of range: give finite numbers up to {LARGEST:,}.")
+    if len(numbers) > MOST_LAYERS and all(isinstance(n, int) for n in numbers):
+        raise UserError(f"{name} has {len(numbers)} entries: give at most {MOST_LAYERS}.")
 
 
 def _typed(value: object, hint: object, name: str) -> object:

@@ -216,7 +216,7 @@ def rsample_from(distribution: Distribution, noise: Tensor) -> Tensor:
 
 
 def _bounded_exp(log_scale: Tensor) -> Tensor:
-    """exp, with the exponent bent to stay within ±8: a wild early step cannot overflow, and gradients never vanish."""
+    """exp, with the exponent bent to stay within ±8: a wild early step can neither overflow nor collapse."""
     return torch.exp(8 * torch.tanh(log_scale / 8))
 
 

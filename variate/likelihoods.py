@@ -114,6 +114,8 @@ class DiscretizedLogistic(Likelihood):
     """
 
     def __init__(self, features: tuple[int, ...], schema: Schema, *, components: int = 1, atoms: tuple[int, ...] = ()):
+        if not 1 <= components <= 1000:
+            raise UserError(f"likelihood.components={components} must be within 1..1000.")
         super().__init__(features, schema, per_value=3 * components + len(atoms))
         self.components, self.atoms = components, atoms
         levels = self._levels()
@@ -142,13 +144,13 @@ class Gaussian(Likelihood):
     def __init__(self, features: tuple[int, ...], schema: Schema, *, sigma: str | float = "learned"):
         modes = ("learned", "predicted", "optimal")
         super().__init__(features, schema, per_value=2 if sigma == "predicted" else 1)
-        if sigma not in modes and not (isinstance(sigma, int | float) and sigma > 0 and math.isfinite(sigma)):
+        if isinstance(sigma, str) and sigma not in modes or not isinstance(sigma, str) and not 0 < sigma < math.inf:
             raise UserError(f"likelihood.sigma={sigma!r}: give {', '.join(modes)} or a number above 0.")
         self.sigma = sigma
         if sigma == "learned":
             self.log_sigma = nn.Parameter(torch.zeros((schema.tensor_shape[0],) + (1,) * (self.event - 1)))
         elif sigma != "predicted":
-            start = 0.0 if sigma == "optimal" else math.log(sigma)
+            start = 0.0 if isinstance(sigma, str) else math.log(sigma)
             self.register_buffer("log_sigma", torch.tensor(start))
 
     def values(self, parameters: Tensor) -> Distribution:

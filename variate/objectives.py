@@ -70,8 +70,10 @@ class Elbo(Objective):
 
     def __init__(self, *, beta: float = 1.0, free_bits_nats: float = 0.0, warmup_steps: int = 0, samples: int = 1):
         super().__init__()
-        if beta < 0 or free_bits_nats < 0 or warmup_steps < 0 or samples < 1:
-            raise UserError("objective elbo: beta, free_bits_nats and warmup_steps must be >= 0, samples >= 1.")
+        numbers = {"beta": beta, "free_bits_nats": free_bits_nats, "warmup_steps": warmup_steps, "samples": samples - 1}
+        for name, number in numbers.items():
+            if not (math.isfinite(number) and number >= 0):
+                raise UserError(f"objective.{name} must be a finite number, at least {1 if name == 'samples' else 0}.")
         self.beta, self.free_bits_nats = beta, free_bits_nats
         self.warmup_steps, self.samples = warmup_steps, samples
 
@@ -118,11 +120,18 @@ class Iwae(Objective):
         return self._doubly_reparameterized(draw, decoded, bound), terms
 
     def _doubly_reparameterized(self, draw: Draw, decoded: Decoded, bound: Tensor) -> Tensor:
-        """The value of −bound whose gradient uses w̃ᵢ for the decoder and prior, and w̃ᵢ² along the path through z."""
+        """The value of −bound whose gradient uses w̃ᵢ for the decoder and prior, and w̃ᵢ² along the path through z.
+
+        In a ladder the lower posteriors depend on the upper z too, and this would be biased (Bauer & Mnih 2021).
+        """
+        if len(draw.groups) > 1:
+            raise UserError(
+                "objective.gradient=doubly_reparameterized holds for one latent group: use reparameterized."
+            )
         log_weight = decoded.log_prob + draw.log_weight(detached=True)
         share = log_weight.detach().softmax(0)
-        for group in draw.groups:
-            if group.z.requires_grad:  # the path z = μ + σε reaches only the encoder: scale what flows back along it
-                group.z.register_hook(lambda gradient: share.unsqueeze(-1) * gradient)
+        z = draw.code  # of one group, the code is z itself
+        if z.requires_grad:  # the path z = μ + σε reaches only the encoder: scale what flows back along it
+            z.register_hook(lambda gradient: share.unsqueeze(-1) * gradient)
         surrogate = (share * log_weight).sum(0)
         return -(surrogate - surrogate.detach() + bound.detach())

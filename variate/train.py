@@ -87,10 +87,12 @@ class Trainer:
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.device = next(self.model.parameters()).device
         self.parameters = list(self.step_module.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=self.training.learning_rate, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=self.training.learning_rate, betas=self.training.betas, fused=True
+        )
         rows, size = len(self.train_data), min(self.training.batch_size, len(self.train_data))
         self.steps_per_epoch, self.batch_size = rows // size, size
-        self.bad_run = torch.zeros((), device=self.device)
+        self.bad_run = self.worst_run = torch.zeros((), device=self.device)
 
     @property
     def epoch(self) -> int:
@@ -127,12 +129,17 @@ class Trainer:
                 if outcome == "stop":
                     if save:
                         save()
-                    raise Interrupted(f"stopped after step {self.step:,} of {self.total_steps:,}, all of it saved")
+                    raise Interrupted(self._stopped())
                 if outcome == "diverged":
                     bar.advance(-self._roll_back(good))
                     yield {"event": "rollback", "step": self.step, "learning_rate": self.learning_rate()}
                     continue
                 yield self._end_of_epoch()
+                if stop.is_set() and self.epoch < self.total_epochs:
+                    raise Interrupted(self._stopped())
+
+    def _stopped(self) -> str:
+        return f"stopped after step {self.step:,} of {self.total_steps:,}, all of it saved"
 
     def _patience_is_over(self) -> bool:
         return 0 < self.training.patience <= self.epoch - self.best_epoch
@@ -147,9 +154,9 @@ class Trainer:
             for name, total in self._one_step(order[place : place + self.batch_size]).items():
                 running[name] = running.get(name, 0) + total
             if self.step % CHECK_EVERY == 0 or self.step == end:
-                if self.bad_run.item() >= BAD_STEPS_IN_A_ROW:
-                    return "diverged"
                 self._look(running, bar)
+                if self.worst_run.item() >= BAD_STEPS_IN_A_ROW:
+                    return "diverged"
                 if stop.is_set() and self.step < end:
                     return "stop"
         return "done"
@@ -171,6 +178,7 @@ class Trainer:
         self._average(1.0 - bad)
         self.step += 1
         self.bad_run = (self.bad_run + 1) * bad
+        self.worst_run = torch.maximum(self.worst_run, self.bad_run)
         totals = {name: torch.nan_to_num(total) * (1 - bad) for name, total in total_terms(terms).items()}
         return totals | {"rows": len(index) * (1 - bad), "skipped": bad}
 
@@ -275,7 +283,7 @@ class Trainer:
         self.optimizer.load_state_dict({"state": adam, "param_groups": groups})
         for name in _NUMBERS:
             setattr(self, name, copy.deepcopy(state["numbers"][name]))
-        self.bad_run = torch.zeros((), device=self.device)
+        self.bad_run = self.worst_run = torch.zeros((), device=self.device)
 
 
 _NUMBERS = ("step", "skipped", "rollbacks", "best", "best_epoch", "seconds", "sums")

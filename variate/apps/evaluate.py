@@ -1,6 +1,7 @@
 """Measure a run: honest log-likelihoods with their errors, or an autoencoder's reconstruction error."""
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -84,10 +85,10 @@ def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
         total = given = estimate.log_likelihood(run, chosen, samples, seed)
     figures = {
         "log_likelihood_nats": total.mean,
-        "log_likelihood_se": total.se,
-        "log_likelihood_mc_se": total.mean_mc_se,
+        "log_likelihood_se": _finite(total.se),
+        "log_likelihood_mc_se": _finite(total.mean_mc_se),
         "bits_per_dim": estimate.bits_per_dim(total.mean, run),
-        "bits_per_dim_se": abs(estimate.bits_per_dim(total.se, run)),
+        "bits_per_dim_se": _finite(-estimate.bits_per_dim(total.se, run)),
         "samples": samples,
         "log_likelihood_n": len(chosen),
     }
@@ -97,6 +98,11 @@ def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
     return figures
 
 
+def _finite(number: float) -> float | None:
+    """None for an error that one row or one sample cannot tell."""
+    return number if math.isfinite(number) else None
+
+
 def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """The same figure of simple models fitted to the same training rows: PCA's error, or bits/dim by name."""
     size = run.config["latent"]["size"]
@@ -104,10 +110,12 @@ def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
         return {f"PCA, {size} components": baselines.pca_mse_per_dim(train, test, size)}
     name = "dynamic" if run.binarize == "expected" else run.binarize  # one draw b estimates E_b[log p(b)]
     train, test = train.binarized(name), test.binarized(name)
-    return {
-        name: estimate.bits_per_dim(nats, run)
-        for name, nats in baselines.likelihood_baselines(train, test, size).items()
-    }
+    scores = baselines.likelihood_baselines(train, test, size)
+    if run.config["likelihood"]["name"] == "gaussian" and run.schema.levels:
+        # the model has a density over values in [0, 1], and these a density over levels: L − 1 times as wide per value
+        scores.pop("independent values")
+        scores = {name: nats + run.schema.size * math.log(run.schema.levels - 1) for name, nats in scores.items()}
+    return {name: estimate.bits_per_dim(nats, run) for name, nats in scores.items()}
 
 
 def command(
@@ -140,6 +148,10 @@ def command(
     print(json.dumps(figures, sort_keys=True) if json_ else table(figures))
 
 
+def _error(number: float | None, digits: int) -> str:
+    return "unknown" if number is None else f"{number:.{digits}f}"
+
+
 def table(figures: dict) -> str:
     """The figures for people, a line each, with units and errors."""
     lines = [f"{figures['data']}, {figures['n']:,} rows; {figures['convention']}"]
@@ -151,10 +163,10 @@ def table(figures: dict) -> str:
             f"  rate         {figures['rate_nats']:>10.2f} nats, "
             f"{figures['active_units']} of {figures['latent_size']} units active",
             f"log p(x)       {figures['log_likelihood_nats']:>10.2f} nats = "
-            f"{figures['bits_per_dim']:.4f} ± {figures['bits_per_dim_se']:.4f} bits/dim",
+            f"{figures['bits_per_dim']:.4f} ± {_error(figures['bits_per_dim_se'], 4)} bits/dim",
             f"               importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows; "
-            f"standard error {figures['log_likelihood_se']:.2f} nats across rows, "
-            f"{figures['log_likelihood_mc_se']:.3f} Monte Carlo alone",
+            f"standard error {_error(figures['log_likelihood_se'], 2)} nats across rows, "
+            f"{_error(figures['log_likelihood_mc_se'], 3)} Monte Carlo alone",
         ]
     if "conditional_log_likelihood_nats" in figures:
         lines += [

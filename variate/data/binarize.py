@@ -38,7 +38,5 @@ def get(name: str) -> Callable[[Tensor, Tensor], Tensor] | None:
     if name == "none":
         return None
     if name not in __all__:
-        raise UserError(
-            f"binarize={name!r} is not one of none, {', '.join(__all__)}{suggest(name, __all__)}."
-        )
+        raise UserError(f"binarize={name!r} is not one of none, {', '.join(__all__)}{suggest(str(name), __all__)}.")
     return globals()[name]

@@ -11,7 +11,7 @@ from variate import noise
 from variate.data import binarize as binarizations
 from variate.data import named
 from variate.data.batch import Batch
-from variate.data.schema import Schema, infer_schema
+from variate.data.schema import MOST_CLASSES, Schema, infer_schema, standardisation
 from variate.errors import UserError
 
 __all__ = ["Dataset", "load"]
@@ -34,26 +34,35 @@ class Dataset:
         return len(self.values)
 
     def rows(self, index: Tensor | slice) -> "Dataset":
-        return replace(
-            self, values=self.values[index], labels=None if self.labels is None else self.labels[index]
-        )
+        return replace(self, values=self.values[index], labels=None if self.labels is None else self.labels[index])
 
     def to(self, device: torch.device | str) -> "Dataset":
         labels = None if self.labels is None else self.labels.to(device)
         return replace(self, values=self.values.to(device), labels=labels)
 
     def split(self, seed: int) -> tuple["Dataset", "Dataset"]:
-        """(training part, validation part): a seeded sixth is held out, with labels counted on the training part."""
+        """(training part, validation part): a seeded sixth is held out.
+
+        What the schema has learned from the data (offset, scale, label counts) is learned from the training part.
+        """
+        if len(self) < 2:
+            raise UserError(f"{self.name} has {len(self)} row: give at least 2, one to learn from and one to validate.")
         order = noise.permutation(seed, "split", n=len(self))
         held_out = max(1, round(len(self) * VALIDATION_SHARE))
-        train = self.rows(order[held_out:].sort().values)
-        if train.labels is not None and self.schema.labels is not None:
-            counts = torch.bincount(train.labels, minlength=len(self.schema.labels))
-            train = replace(train, schema=replace(self.schema, labels=tuple(counts.tolist())))
-        return train, replace(self.rows(order[:held_out].sort().values), schema=train.schema)
+        train, valid = self.rows(order[held_out:].sort().values), self.rows(order[:held_out].sort().values)
+        schema = self.schema
+        if schema.levels is None:
+            offset, scale = standardisation(train.values.numpy())
+            schema = replace(schema, offset=offset, scale=scale)
+        if train.labels is not None and schema.labels is not None:
+            counts = torch.bincount(train.labels, minlength=len(schema.labels))
+            schema = replace(schema, labels=tuple(counts.tolist()))
+        return replace(train, schema=schema), replace(valid, schema=schema)
 
     def subset(self, rows: int | None, seed: int = 0) -> "Dataset":
         """A fixed, seeded subset of that many rows, in their order; everything when ``rows`` is None or large."""
+        if rows is not None and rows < 1:
+            raise UserError(f"--rows {rows}: ask for at least one row.")
         if rows is None or rows >= len(self):
             return self
         return self.rows(noise.permutation(seed, "subset", n=len(self))[:rows].sort().values)
@@ -107,19 +116,38 @@ def load(data: object, labels: object = None, part: str = "train", levels: int |
             raise UserError(f"{data!r} asks for a part {said!r}: a named set has the parts train and test.")
         arrays = named.load(name, said or part)
         schema = infer_schema(arrays.values, arrays.labels, arrays.levels)
-        return Dataset(
-            torch.from_numpy(arrays.values), torch.from_numpy(arrays.labels), schema, name, arrays.part
-        )
-    values = np.ascontiguousarray(data)
+        return Dataset(torch.from_numpy(arrays.values), torch.from_numpy(arrays.labels), schema, name, arrays.part)
+    values = _array(data)
     known = None if labels is None else _label_array(labels)
     schema = infer_schema(values, known, levels)
     return Dataset(torch.from_numpy(values), None if known is None else torch.from_numpy(known), schema)
 
 
+def _array(data: object) -> np.ndarray:
+    """Any array-like as one that torch can share: contiguous, writeable, in this machine's byte order."""
+    try:
+        values = np.asarray(data)
+    except ValueError as error:
+        raise UserError(f"the data is not an array of rows of one shape ({error}).") from None
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "f" and size > 8:
+        values = values.astype(np.float64)
+    elif kind == "u" and size > 1:  # torch counts with signed numbers
+        if values.size and int(values.max()) > np.iinfo(np.int64).max:
+            raise UserError("the data holds whole numbers beyond 64 bits with a sign: divide them, or give floats.")
+        values = values.astype(np.int64)
+    return np.require(values, values.dtype.newbyteorder("="), ["C", "W"])
+
+
 def _label_array(labels: object) -> np.ndarray:
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        raise UserError(f"the labels are not a list of whole numbers ({error}).") from None
     if array.ndim != 1 or array.dtype.kind not in "bui" or (len(array) and int(array.min()) < 0):
+        raise UserError(f"labels of shape {array.shape} and dtype {array.dtype}: give one whole number >= 0 per row.")
+    if len(array) and int(array.max()) >= MOST_CLASSES:
         raise UserError(
-            f"labels of shape {array.shape} and dtype {array.dtype}: give one whole number >= 0 per row."
+            f"the labels go up to {int(array.max())}: number the classes 0, 1, 2, … below {MOST_CLASSES:,}."
         )
     return array.astype(np.int64)

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from variate.errors import UserError
 
-__all__ = ["Schema", "infer_schema"]
+__all__ = ["Schema", "infer_schema", "standardisation"]
+
+DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+MOST_CLASSES = 65_536
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,7 @@ class Schema:
         if self.levels is not None:
             units = raw.to(torch.float32) / (self.levels - 1)
         else:
-            offset, scale = (
-                torch.tensor(v, dtype=torch.float64, device=raw.device) for v in (self.offset, self.scale)
-            )
+            offset, scale = (torch.tensor(v, dtype=torch.float64, device=raw.device) for v in (self.offset, self.scale))
             units = ((raw.to(torch.float64) - offset) / scale).to(torch.float32)
         if not self.is_image:
             return units
@@ -75,7 +76,11 @@ class Schema:
             units = units.movedim(1, -1) if len(self.shape) == 3 else units.squeeze(1)
         if self.levels is not None:
             return (units * (self.levels - 1)).round().clamp(0, self.levels - 1).numpy().astype(self.dtype)
-        return (units.numpy() * np.asarray(self.scale) + np.asarray(self.offset)).astype(self.dtype)
+        raw = units.numpy() * np.asarray(self.scale) + np.asarray(self.offset)
+        if np.dtype(self.dtype).kind in "iu":  # whole numbers come back whole, within what their dtype can hold
+            bounds = np.iinfo(self.dtype)
+            raw = raw.round().clip(bounds.min, bounds.max)
+        return raw.astype(self.dtype)
 
     def describe(self) -> str:
         """One line for people."""
@@ -87,60 +92,78 @@ class Schema:
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
-    def from_json(cls, data: dict) -> "Schema":
+    def from_json(cls, data: object) -> "Schema":
         """The inverse of ``to_json``; raises ``UserError`` for a schema that no version of variate wrote."""
         known = {f.name for f in fields(cls)}
         if not isinstance(data, dict) or not {"shape", "dtype"} <= set(data) <= known:
-            raise UserError(
-                "the model file's schema has missing or unknown keys: it was not written by variate."
-            )
+            raise UserError("its schema has missing or unknown keys: it was not written by variate.")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         schema = cls(**values)
-        valid = (
-            all(isinstance(n, int) and 0 < n < 1 << 24 for n in schema.shape)
-            and 1 <= len(schema.shape) <= 3
-            and schema.size < 1 << 28
-            and (schema.levels is None or (isinstance(schema.levels, int) and 2 <= schema.levels <= 65536))
-            and np.dtype(schema.dtype).kind in "buif"
-            and all(isinstance(s, float) and math.isfinite(s) for s in (*schema.offset, *schema.scale))
-            and (schema.labels is None or all(isinstance(n, int) and n >= 0 for n in schema.labels))
-        )
-        if not valid:
-            raise UserError(
-                "the model file's schema is out of range: the file is damaged or hostile; do not use it."
-            )
+        if not _plausible(schema):
+            raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
         return schema
 
 
+def _plausible(schema: Schema) -> bool:
+    """Whether every field has the type and the range that ``infer_schema`` can give it; nothing is assumed of them."""
+    shape, levels, labels = schema.shape, schema.levels, schema.labels
+    if not _whole(shape, 1, 1 << 24) or not 1 <= len(shape) <= 3 or math.prod(shape) >= 1 << 28:
+        return False
+    if not isinstance(schema.dtype, str) or schema.dtype not in DTYPES:
+        return False
+    if levels is not None and not _whole((levels,), 2, 65536):
+        return False
+    if labels is not None and not (_whole(labels, 0, 1 << 53) and 0 < len(labels) <= MOST_CLASSES):
+        return False
+    lengths = {1, shape[0]} if len(shape) == 1 else {1}
+    return all(
+        isinstance(numbers, tuple)
+        and len(numbers) in lengths
+        and all(isinstance(n, float) and math.isfinite(n) for n in numbers)
+        for numbers in (schema.offset, schema.scale)
+    ) and all(n > 0 for n in schema.scale)
+
+
+def _whole(numbers: object, low: int, high: int) -> bool:
+    return isinstance(numbers, tuple) and all(type(n) is int and low <= n <= high for n in numbers)
+
+
 def infer_schema(values: np.ndarray, labels: np.ndarray | None = None, levels: int | None = None) -> Schema:
-    """The schema of rows (n, …): uint8 → 256 levels, bool → 2, floats → standardised per column with float64.
+    """The schema of rows (n, …): uint8 → 256 levels, 0 and 1 → 2 levels, other numbers → standardised per column.
 
     ``levels`` overrides. Raises ``UserError`` for empty, non-numeric or non-finite data.
     """
-    if values.dtype.kind not in "buif":
-        raise UserError(f"the data has dtype {values.dtype}: give numbers (bool, integers or floats).")
-    if values.ndim < 2 or values.ndim > 4 or 0 in values.shape:
-        raise UserError(
-            f"the data has shape {values.shape}: give rows of vectors or images, at least one of them."
-        )
+    if str(values.dtype) not in DTYPES:
+        raise UserError(f"the data has dtype {values.dtype}: give numbers ({', '.join(DTYPES)}).")
+    if not 2 <= values.ndim <= 4 or 0 in values.shape:
+        raise UserError(f"the data has shape {values.shape}: give rows of vectors or images, at least one of them.")
     counts = None
     if labels is not None:
         if len(labels) != len(values):
             raise UserError(f"there are {len(labels)} labels for {len(values)} rows: give one label per row.")
         counts = tuple(int(n) for n in np.bincount(labels))
     shape, dtype = values.shape[1:], str(values.dtype)
-    if levels is None and values.dtype.kind != "f":
-        levels = 2 if int(values.max()) <= 1 else 256 if values.dtype == np.uint8 else None
-    if levels is not None:
-        return Schema(shape, dtype, levels=levels, labels=counts)
+    if levels is None and values.dtype.kind != "f" and int(values.min()) >= 0:
+        levels = 2 if int(values.max()) <= 1 else 256 if dtype == "uint8" else None
+    if levels is None:
+        return Schema(shape, dtype, None, *standardisation(values), counts)
+    if values.dtype.kind == "f" or int(values.min()) < 0 or int(values.max()) >= levels:
+        raise UserError(
+            f"the data are not whole numbers 0..{levels - 1}, as levels={levels} says: mend the one or the other."
+        )
+    return Schema(shape, dtype, levels=levels, labels=counts)
+
+
+def standardisation(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(offset, scale): mean and standard deviation, per column of vectors, one for all pixels of images."""
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values).reshape(len(values), -1).all(1))[0, 0])
         raise UserError(f"row {row} of the data holds NaN or infinity: remove or fill such rows.")
     exact = values.astype(np.float64)
-    if len(shape) > 1:  # an image's pixels share one unit
-        offset, scale = (float(exact.mean()),), (float(exact.std()) or 1.0,)
-    else:
-        spread = exact.std(axis=0)
-        offset = tuple(exact.mean(axis=0).tolist())
-        scale = tuple(np.where(spread > 0, spread, 1.0).tolist())
-    return Schema(shape, dtype, offset=offset, scale=scale, labels=counts)
+    axis = 0 if values.ndim == 2 else None
+    with np.errstate(over="ignore", invalid="ignore"):
+        offset, spread = np.atleast_1d(exact.mean(axis)), np.atleast_1d(exact.std(axis))
+    if not np.isfinite(spread).all():
+        column = int(np.argwhere(~np.isfinite(spread))[0, 0])
+        raise UserError(f"column {column} of the data holds numbers too large to square: divide it by a power of ten.")
+    return tuple(offset.tolist()), tuple(np.where(spread > 0, spread, 1.0).tolist())

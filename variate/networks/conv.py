@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from variate.errors import UserError
 from variate.networks.layers import Film
 
 __all__ = ["Decoder", "Encoder"]
@@ -32,6 +33,17 @@ def _halved(size: tuple[int, int], times: int) -> tuple[int, int]:
     return height, width
 
 
+def _check(shape: tuple[int, ...], channels: tuple[int, int], blocks: tuple[int, int], hidden: int) -> None:
+    if len(shape) != 3 or min(shape[1:]) < 8:
+        raise UserError(
+            f"network conv needs images of at least 8 × 8, not {' × '.join(map(str, shape))}: use name=mlp."
+        )
+    if min(*channels, hidden) < 1 or not all(0 <= depth <= 100 for depth in blocks):
+        raise UserError(
+            f"conv: channels={channels} and hidden={hidden} must be at least 1, blocks={blocks} within 0..100."
+        )
+
+
 class Encoder(nn.Module):
     """x (B, C, H, W), c or None → features (B, F): two halvings, residual blocks, one dense layer."""
 
@@ -45,6 +57,7 @@ class Encoder(nn.Module):
         hidden: int = 256,
     ):
         super().__init__()
+        _check(shape, channels, blocks, hidden)
         stages, inputs = [], shape[0]
         for width, depth in zip(channels, blocks, strict=True):
             stages += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), *(_Block(width) for _ in range(depth))]
@@ -77,6 +90,7 @@ class Decoder(nn.Module):
         hidden: int = 256,
     ):
         super().__init__()
+        _check(shape, channels, blocks, hidden)
         self.half_size, self.quarter_size = (_halved((shape[1], shape[2]), times) for times in (1, 2))
         self.channels = channels
         self.dense = nn.Linear(code, hidden)

@@ -3,9 +3,10 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Film", "PerValueHead"]
+__all__ = ["Film", "PerValueHead", "ShowAtoms"]
 
 
 class Film(nn.Module):
@@ -25,6 +26,28 @@ class Film(nn.Module):
 
     def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
         return h if context is None else h * (1 + self.gain(context)) + self.shift(context)
+
+
+class ShowAtoms(nn.Module):
+    """An encoder that is also shown where the input is exactly on one of J values: (B, C, …) → (B, C·(1 + J), …).
+
+    Levels 253 and 254 are the same grey to a network, but not to a likelihood that gives each a mass of its own.
+    """
+
+    def __init__(self, encoder: nn.Module, atoms: tuple[int, ...], levels: int):
+        super().__init__()
+        self.encoder, self.atoms, self.last = encoder, atoms, levels - 1
+        self.features = encoder.features
+
+    @staticmethod
+    def shape(shape: tuple[int, ...], atoms: tuple[int, ...]) -> tuple[int, ...]:
+        """What the encoder inside reads."""
+        return (shape[0] * (1 + len(atoms)), *shape[1:])
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        level = x * self.last
+        shown = [((level - atom).abs() < 0.5).to(x.dtype) for atom in self.atoms]
+        return self.encoder(torch.cat([x, *shown], dim=1), context)
 
 
 class PerValueHead(nn.Module):
@@ -47,11 +70,11 @@ class PerValueHead(nn.Module):
         if not self.coarse:
             return self.linear(features).unflatten(-1, (self.per_value, *self.shape))
         channels, height, width = self.shape
-        h, w = self.coarse
-        # channels last: one matrix product over all places; then one copy puts every number in its place
-        out = self.linear(features.permute(0, 2, 3, 1))
-        out = out.view(-1, h, w, self.per_value, channels, self.factor, self.factor)
-        out = out.permute(0, 3, 4, 1, 5, 2, 6).reshape(-1, self.per_value, channels, h * self.factor, w * self.factor)
+        # channels first: the copy of the few features is cheap, and the many parameters come out where they belong
+        places = features.contiguous(memory_format=torch.contiguous_format).flatten(2)
+        weight = self.linear.weight.expand(len(features), -1, -1)
+        out = torch.baddbmm(self.linear.bias.view(1, -1, 1), weight, places).unflatten(2, self.coarse)
+        out = F.pixel_shuffle(out, self.factor).unflatten(1, (self.per_value, channels))
         return out[..., :height, :width]
 
     def set_bias(self, start: Tensor) -> None:

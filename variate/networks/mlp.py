@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from variate.errors import UserError
+from variate.errors import UserError, suggest
 from variate.networks.layers import Film
 
 __all__ = ["Decoder", "Encoder"]
@@ -24,7 +24,10 @@ class _Layers(nn.Module):
     def __init__(self, inputs: int, context: int, hidden: tuple[int, ...], activation: str, skip: bool):
         super().__init__()
         if activation not in ACTIVATIONS:
-            raise UserError(f"activation={activation!r} is not one of {', '.join(ACTIVATIONS)}.")
+            known = f"{', '.join(ACTIVATIONS)}{suggest(activation, ACTIVATIONS)}"
+            raise UserError(f"activation={activation!r} is not one of {known}.")
+        if any(width < 1 for width in hidden):
+            raise UserError(f"hidden={list(hidden)}: every layer needs at least one unit.")
         widths = (inputs, *hidden)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.activation = ACTIVATIONS[activation]
