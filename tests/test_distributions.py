@@ -180,9 +180,14 @@ class TestLevels:
         np.testing.assert_allclose(Levels(logits).log_prob(values), each, atol=1e-12)
 
 
+def law_of(logits, mean, log_scale, levels: int, dim: int = -1, atoms=()) -> DiscretizedLogisticMixture:
+    packed = torch.cat([mean, log_scale, logits], dim)
+    return DiscretizedLogisticMixture(packed, mean.shape[dim], levels, dim, atoms)
+
+
 def logistic_mixture(weights, mean, log_scale, *atoms, levels: int) -> DiscretizedLogisticMixture:
     parts = (torch.tensor(part, dtype=torch.float64) for part in (weights, mean, log_scale))
-    return DiscretizedLogisticMixture(*parts, levels=levels, atoms=atoms)
+    return law_of(*parts, levels=levels, atoms=atoms)
 
 
 def exact_log_masses(weights, mean, log_scale, *atoms, levels: int) -> np.ndarray:
@@ -235,7 +240,7 @@ class TestDiscretizedLogisticMixture:
     def log_masses(self, mixture, levels: int, dtype=torch.float64) -> torch.Tensor:
         """All levels' log-masses: the components along dim −1, a level per row."""
         parts = (torch.tensor(part, dtype=dtype).expand(levels, -1) for part in mixture[:3])
-        return DiscretizedLogisticMixture(*parts, levels=levels, atoms=mixture[3:]).log_prob(self.grid(levels, dtype))
+        return law_of(*parts, levels=levels, atoms=mixture[3:]).log_prob(self.grid(levels, dtype))
 
     def test_masses_sum_to_one(self, mixture, levels):
         assert abs(float(self.log_masses(mixture, levels).exp().sum()) - 1) < 1e-10
@@ -261,7 +266,7 @@ class TestDiscretizedLogisticMixture:
 
     def test_gradients_stay_finite(self, mixture, levels):
         parts = [torch.tensor(part).repeat(levels, 1).requires_grad_() for part in mixture[:3]]
-        law = DiscretizedLogisticMixture(*parts, levels=levels, atoms=mixture[3:])
+        law = law_of(*parts, levels=levels, atoms=mixture[3:])
         law.log_prob(self.grid(levels, torch.float32)).sum().backward()
         assert all(torch.isfinite(part.grad).all() for part in parts)
 
@@ -279,7 +284,7 @@ def test_logistic_gradient_is_that_of_the_definition(mixture, levels):
     naive = torch.log((logits.softmax(-1) * torch.cat([cdf[1:] - cdf[:-1], hits], -1)).sum(-1))
     weights = torch.randn(levels, dtype=torch.float64)
     wanted = torch.autograd.grad((naive * weights).sum(), parts)
-    law = DiscretizedLogisticMixture(*(part.expand(levels, -1) for part in parts), levels=levels, atoms=mixture[3:])
+    law = law_of(*(part.expand(levels, -1) for part in parts), levels=levels, atoms=mixture[3:])
     found = torch.autograd.grad((law.log_prob(grid) * weights).sum(), parts)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
@@ -289,8 +294,8 @@ def test_components_may_lie_along_any_dimension(rng):
     """Images hold them before the places: (rows, components, places) with dim −2."""
     parts = [torch.from_numpy(rng.normal(size=(4, 3, 5)) + offset) for offset in (0, 0.5, -2)]
     values = torch.from_numpy(rng.integers(0, 16, (4, 5)) / 15)
-    along = DiscretizedLogisticMixture(*parts, levels=16, dim=-2)
-    last = DiscretizedLogisticMixture(*(part.movedim(1, -1) for part in parts), levels=16)
+    along = law_of(*parts, levels=16, dim=-2)
+    last = law_of(*(part.movedim(1, -1) for part in parts), levels=16)
     torch.testing.assert_close(along.log_prob(values), last.log_prob(values))
     torch.testing.assert_close(along.mean, last.mean)
     assert along.sample(torch.Size([7])).shape == (7, 4, 5)

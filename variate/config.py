@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-
 from variate import latents, likelihoods, networks, noise, objectives
 from variate.data import binarize
 from variate.data.dataset import Dataset

@@ -122,54 +122,65 @@ class DiscretizedLogisticMixture(Distribution):
 
     on the grid u ∈ {0, h, …, 1}, h = 1/(L−1). The first and the last level take the tails, so the masses sum to one
     exactly (Salimans et al. 2017, eq. 2). The J ``atoms`` are levels (0..L−1) with a mass of their own: 8-bit images
-    are full of exact blacks and whites, which no smooth density can pay for. Means and log scales hold the K
-    components along ``dim`` (negative), logits hold K + J; the batch shape is the rest.
+    are full of exact blacks and whites, which no smooth density can pay for.
+
+    ``parameters`` holds K means, K log scales and K + J logits along ``dim`` (negative); the batch shape is the rest.
+    Log scales are kept within ``bounds``.
     """
 
     arg_constraints = {}  # pyright: ignore[reportAssignmentType]
 
     def __init__(
-        self, logits: Tensor, mean: Tensor, log_scale: Tensor, levels: int, dim: int = -1, atoms: tuple[int, ...] = ()
+        self,
+        parameters: Tensor,
+        components: int,
+        levels: int,
+        dim: int = -1,
+        atoms: tuple[int, ...] = (),
+        bounds: tuple[float, float] = (-math.inf, math.inf),
     ):
-        self.logits, self.component_mean, self.log_scale = logits, mean, log_scale
-        self.levels, self.step, self.dim, self.atoms = levels, 1 / (levels - 1), dim, atoms
-        super().__init__(logits.select(dim, 0).shape, validate_args=False)
+        self.parameters, self.components, self.levels, self.dim = parameters, components, levels, dim
+        self.atoms, self.bounds, self.step = atoms, bounds, 1 / (levels - 1)
+        super().__init__(parameters.select(dim, 0).shape, validate_args=False)
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(means, log scales, logits) along ``dim``."""
+        k = self.components
+        mean, log_scale, logits = self.parameters.split([k, k, k + len(self.atoms)], self.dim)
+        return mean, log_scale.clamp(*self.bounds), logits
 
     def log_prob(self, value: Tensor) -> Tensor:
         event = -self.dim - 1
         shape = torch.broadcast_shapes(value.shape, self.batch_shape)
         lead, tail = shape[: len(shape) - event], shape[len(shape) - event :]
-        logits, mean, log_scale = (
-            part.expand(*lead, part.shape[self.dim], *tail)
-            for part in (self.logits, self.component_mean, self.log_scale)
-        )
-        return _LogisticMixtureMass.apply(value.unsqueeze(self.dim), logits, mean, log_scale, self)
+        parameters = self.parameters.expand(*lead, self.parameters.shape[self.dim], *tail)
+        return _LogisticMixtureMass.apply(value.expand(shape).unsqueeze(self.dim), parameters, self)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
-        shape = sample_shape + self.logits.shape
-        pick = (self.logits + _gumbel(shape, self.logits)).argmax(self.dim, keepdim=True)
-        components = self.component_mean.shape[self.dim]
-        smooth = pick.clamp(max=components - 1)
+        means, log_scales, logits = self.parts()
+        shape = sample_shape + logits.shape
+        pick = (logits + _gumbel(shape, logits)).argmax(self.dim, keepdim=True)
+        smooth = pick.clamp(max=self.components - 1)
         mean, log_scale = (
-            part.expand(*shape[: self.dim], components, *shape[self.dim :][1:]).gather(self.dim, smooth)
-            for part in (self.component_mean, self.log_scale)
+            part.expand(*shape[: self.dim], self.components, *shape[self.dim :][1:]).gather(self.dim, smooth)
+            for part in (means, log_scales)
         )
         uniform = torch.rand(mean.shape, dtype=mean.dtype, device=mean.device).clamp(1e-7, 1 - 1e-7)
         level = ((mean + log_scale.exp() * torch.logit(uniform)) / self.step).round().clamp(0, self.levels - 1)
         if self.atoms:
             atoms = torch.tensor(self.atoms, dtype=level.dtype, device=level.device)
-            level = torch.where(pick < components, level, atoms[(pick - components).clamp_min(0)])
+            level = torch.where(pick < self.components, level, atoms[(pick - self.components).clamp_min(0)])
         return level.squeeze(self.dim) * self.step
 
     @property
     def mean(self) -> Tensor:
         """E[u] = h Σ_{j=1}^{L−1} P(u ≥ j h), the sum of the L−1 tail probabilities, to 1e-3 of a level."""
-        levels = _mean_level(self.component_mean / self.step, self.log_scale.exp() / self.step, self.levels - 1)
-        weights = self.logits.softmax(self.dim)
-        components = levels.shape[self.dim]
-        expected = (weights.narrow(self.dim, 0, components) * levels).sum(self.dim)
+        means, log_scales, logits = self.parts()
+        levels = _mean_level(means / self.step, log_scales.exp() / self.step, self.levels - 1)
+        weights = logits.softmax(self.dim)
+        expected = (weights.narrow(self.dim, 0, self.components) * levels).sum(self.dim)
         for index, level in enumerate(self.atoms):
-            expected += weights.select(self.dim, components + index) * level
+            expected += weights.select(self.dim, self.components + index) * level
         return expected * self.step
 
 
@@ -204,54 +215,55 @@ class _LogisticMixtureMass(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, u, logits, mean, log_scale, mixture):  # noqa: ANN001, ANN205 (autograd's own signature)
-        dim, step, components = mixture.dim, mixture.step, mean.shape[mixture.dim]
+    def forward(ctx, u, parameters, mixture):  # noqa: ANN001, ANN205 (autograd's own signature)
+        dim, step, k = mixture.dim, mixture.step, mixture.components
+        mean, raw_log_scale, logits = parameters.split([k, k, k + len(mixture.atoms)], dim)
+        log_scale = raw_log_scale.clamp(*mixture.bounds)
         not_first, not_last = (u > step / 2).to(u.dtype), (u < 1 - step / 2).to(u.dtype)
+        inner = not_first * not_last
         inverse = torch.exp(-log_scale)
-        centred = (u - mean).mul_(inverse)
         width = inverse * step
-        a, b = centred + width / 2, centred - width / 2
+        a = (u - mean).mul_(inverse).add_(width, alpha=0.5)
+        b = a - width
         log_weight = logits.log_softmax(dim)
-        log_mass = torch.log(-torch.expm1(-width)).mul_(not_first * not_last)
+        log_mass = torch.log(torch.expm1(-width).neg_()).mul_(inner)
         log_mass -= F.softplus(-a).mul_(not_last)
         log_mass -= F.softplus(b).mul_(not_first)
-        log_mass += log_weight.narrow(dim, 0, components)
-        log_atom, hits = _atom_mass(u, log_weight, mixture, components)
+        log_mass += log_weight.narrow(dim, 0, k)
+        place, log_atom = _atom_mass(u, log_weight, mixture)
         top = torch.maximum(log_mass.amax(dim, keepdim=True), log_atom)
         # e^-80 of the largest is nothing, and stops short of the denormals that a CPU is slow with
         share, atom_share = log_mass.sub_(top).clamp_(min=-80).exp_(), log_atom.sub_(top).exp_()
         total = share.sum(dim, keepdim=True).add_(atom_share)
         if any(ctx.needs_input_grad):
-            share, atom_share = share.div_(total), atom_share.div_(total)
+            share.div_(total)
             lower, upper = torch.sigmoid(b).mul_(not_first), torch.sigmoid(-a).mul_(not_last)
-            to_mean = (lower - upper).mul_(inverse).mul_(share)
-            ends = width.div(torch.expm1(width)).mul_(not_first * not_last)
-            to_log_scale = lower.mul_(b).sub_(upper.mul_(a)).sub_(ends).mul_(share)
-            parts = [share, *(atom_share * hit for hit in hits)]
-            ctx.save_for_backward(torch.cat(parts, dim).sub_(log_weight.exp_()), to_mean, to_log_scale)
+            gradient = torch.empty_like(parameters, memory_format=torch.contiguous_format)
+            to_mean, to_log_scale, to_logits = gradient.split([k, k, k + len(mixture.atoms)], dim)
+            torch.mul((lower - upper).mul_(inverse), share, out=to_mean)
+            ends = width.div(torch.expm1(width)).mul_(inner)
+            torch.mul(lower.mul_(b).sub_(upper.mul_(a)).sub_(ends), share, out=to_log_scale)
+            if mixture.bounds[0] > -math.inf:
+                to_log_scale.mul_(raw_log_scale == log_scale)  # no gradient beyond the bounds
+            torch.exp(log_weight, out=to_logits).neg_()
+            to_logits.narrow(dim, 0, k).add_(share)
+            to_logits.scatter_add_(dim, place, atom_share.div_(total))
+            ctx.save_for_backward(gradient)
             ctx.dim = dim
         return total.log_().add_(top).squeeze(dim)
 
     @staticmethod
     def backward(ctx, gradient):  # noqa: ANN001, ANN205
-        gradient = gradient.unsqueeze(ctx.dim)
-        return None, *(gradient * part for part in ctx.saved_tensors), None
+        return None, gradient.unsqueeze(ctx.dim) * ctx.saved_tensors[0], None
 
 
-def _atom_mass(
-    u: Tensor, log_weight: Tensor, mixture: DiscretizedLogisticMixture, components: int
-) -> tuple[Tensor, list[Tensor]]:
-    """(log of the weight of the atom at u, −∞ where there is none; for every atom, 1 where u is on it)."""
-    level = u * (mixture.levels - 1)
-    hits = [((level - atom).abs() < 0.5).to(u.dtype) for atom in mixture.atoms]
-    shape = log_weight.narrow(mixture.dim, 0, 1).shape
-    if not hits:
-        return u.new_full(shape, -math.inf), hits
-    weight = torch.zeros(shape, dtype=u.dtype, device=u.device)
-    for index, hit in enumerate(hits):
-        weight += hit * log_weight.narrow(mixture.dim, components + index, 1)
-    missing = 1 - torch.stack(hits).sum(0)
-    return weight - missing.mul_(3e38), hits
+def _atom_mass(u: Tensor, log_weight: Tensor, mixture: DiscretizedLogisticMixture) -> tuple[Tensor, Tensor]:
+    """(which logit is the atom's at u, its log weight: −3e38 where u is on no atom, and the place means nothing)."""
+    table = torch.zeros(mixture.levels, dtype=torch.long, device=u.device)
+    table[list(mixture.atoms)] = torch.arange(len(mixture.atoms), device=u.device) + mixture.components
+    place = table[(u * (mixture.levels - 1)).round_().long()]
+    missing = (place == 0).to(u.dtype)
+    return place, log_weight.gather(mixture.dim, place).mul_(1 - missing).sub_(missing.mul_(3e38))
 
 
 def _gumbel(shape: torch.Size, like: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ from variate.networks.layers import PerValueHead
 __all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "Gaussian", "Likelihood"]
 
 
-MOST_ATOMS = 8
+MOST_ATOMS = 6
+LEAST_SHARE = 1e-4  # of a level that the rows shown at the start happen not to have
 
 
 class Likelihood(nn.Module):
@@ -60,6 +61,9 @@ class Likelihood(nn.Module):
         """The mean of p(x | z), (…, *shape), in model units."""
         return self.distribution(parameters).mean
 
+    def start_at(self, rows: Tensor) -> None:
+        """Told some training rows (B, *shape) before the first step: lets every value start at its marginal."""
+
     def refit(self, mse_per_dim: float) -> None:
         """Told now and then, while training, the mean of (x − point)²: for parameters with a closed-form optimum."""
 
@@ -88,6 +92,10 @@ class Bernoulli(Likelihood):
                 "likelihood Bernoulli needs binary data: name a binarisation, for example data.binarize=dynamic."
             )
 
+    def start_at(self, rows: Tensor) -> None:
+        mean = rows.mean().clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+        self.head.set_bias(torch.logit(mean).expand(1, self.schema.tensor_shape[0]))
+
     def values(self, parameters: Tensor) -> Distribution:
         return distributions.Bernoulli(logits=self._parts(parameters)[0], validate_args=False)
 
@@ -100,6 +108,10 @@ class Categorical(Likelihood):
         super().__init__(features, schema, per_value=max(levels, 1))
         if self._levels() > 1024:
             raise UserError(f"likelihood Categorical over {levels} levels is too wide: use discretized_logistic.")
+
+    def start_at(self, rows: Tensor) -> None:
+        share = _shares(rows, self._levels()).clamp_min(LEAST_SHARE)
+        self.head.set_bias(share.log().unsqueeze(-1).expand(-1, self.schema.tensor_shape[0]))
 
     def values(self, parameters: Tensor) -> Distribution:
         return Levels(parameters.movedim(-(self.event + 1), -1))
@@ -121,15 +133,22 @@ class DiscretizedLogistic(Likelihood):
         levels = self._levels()
         if any(not 0 <= atom < levels for atom in atoms) or len(set(atoms)) < len(atoms):
             raise UserError(f"likelihood.atoms={list(atoms)} must be different levels within 0..{levels - 1}.")
-        means = torch.linspace(0, 1, components + 2)[1:-1]
-        logits = torch.zeros(components + len(atoms))
-        start = torch.cat([means, torch.full((components,), -1.5), logits])
-        self.head.set_bias(start.unsqueeze(-1).expand(-1, schema.tensor_shape[0]))
+        self._start(torch.zeros(components + len(atoms)))
+
+    def _start(self, logits: Tensor) -> None:
+        """Wide components side by side, weighted by the logits."""
+        means = torch.linspace(0, 1, self.components + 2)[1:-1]
+        start = torch.cat([means, torch.full((self.components,), -1.5), logits])
+        self.head.set_bias(start.unsqueeze(-1).expand(-1, self.schema.tensor_shape[0]))
+
+    def start_at(self, rows: Tensor) -> None:
+        atoms = _shares(rows, self._levels())[list(self.atoms)].clamp_min(LEAST_SHARE)
+        rest = (1 - atoms.sum()).clamp_min(LEAST_SHARE) / self.components
+        self._start(torch.cat([rest.expand(self.components), atoms]).log())
 
     def values(self, parameters: Tensor) -> Distribution:
-        dim, k = -(self.event + 1), self.components
-        mean, log_scale, logits = parameters.split([k, k, k + len(self.atoms)], dim)
-        return DiscretizedLogisticMixture(logits, mean, log_scale.clamp(-7, 7), self._levels(), dim, self.atoms)
+        dim = -(self.event + 1)
+        return DiscretizedLogisticMixture(parameters, self.components, self._levels(), dim, self.atoms, (-7.0, 7.0))
 
 
 class Gaussian(Likelihood):
@@ -167,8 +186,17 @@ class Gaussian(Likelihood):
     def wants_residuals(self) -> bool:
         return self.sigma == "optimal"
 
+    def start_at(self, rows: Tensor) -> None:
+        """Told some training rows (B, *shape) before the first step: lets every value start at its marginal."""
+
     def refit(self, mse_per_dim: float) -> None:
         self.log_sigma.fill_(max(math.log(mse_per_dim) / 2, -6.0) if mse_per_dim > 0 else -6.0)
+
+
+def _shares(rows: Tensor, levels: int) -> Tensor:
+    """How often each level occurs in rows in model units: (levels,), sums to one."""
+    counts = torch.bincount((rows * (levels - 1)).round().long().flatten().cpu(), minlength=levels)
+    return counts / counts.sum()
 
 
 def default_for(schema: Schema, values: Tensor) -> dict:
@@ -181,4 +209,4 @@ def default_for(schema: Schema, values: Tensor) -> dict:
         return {"name": "categorical"}
     counts = torch.bincount(values.flatten().int(), minlength=schema.levels)
     atoms = counts.argsort(descending=True, stable=True)[:MOST_ATOMS].tolist()
-    return {"name": "discretized_logistic", "components": 3, "atoms": atoms}
+    return {"name": "discretized_logistic", "components": 2, "atoms": atoms}

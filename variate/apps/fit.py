@@ -19,6 +19,8 @@ from variate.files import make_folder
 
 __all__ = ["fit"]
 
+START_ROWS = 1000
+
 
 def fit(
     data: object,
@@ -84,6 +86,7 @@ def _saved(folder: RunFolder, whole: Dataset) -> tuple[dict, dict[str, dict], in
 
 def _trainer(settings: dict, train_rows: Dataset, valid_rows: Dataset, seed: int, device: str) -> train.Trainer:
     model, objective, training = config.build(settings, train_rows.schema, seed)
+    model.likelihood.start_at(train_rows.subset(START_ROWS).batch(slice(None)).target)
     name = settings["data"]["binarize"]
     valid_rows = valid_rows.binarized(name)
     if name == "static":  # drawn once and kept

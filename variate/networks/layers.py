@@ -36,8 +36,12 @@ class ShowAtoms(nn.Module):
 
     def __init__(self, encoder: nn.Module, atoms: tuple[int, ...], levels: int):
         super().__init__()
-        self.encoder, self.atoms, self.last = encoder, atoms, levels - 1
+        self.encoder, self.last = encoder, levels - 1
         self.features = encoder.features
+        table = torch.zeros(levels, 1 + len(atoms))  # what each level looks like: its grey value, and the atoms it is
+        table[:, 0] = torch.arange(levels) / self.last
+        table[list(atoms), 1 + torch.arange(len(atoms))] = 1
+        self.register_buffer("table", table, persistent=False)
 
     @staticmethod
     def shape(shape: tuple[int, ...], atoms: tuple[int, ...]) -> tuple[int, ...]:
@@ -45,9 +49,8 @@ class ShowAtoms(nn.Module):
         return (shape[0] * (1 + len(atoms)), *shape[1:])
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        level = x * self.last
-        shown = [((level - atom).abs() < 0.5).to(x.dtype) for atom in self.atoms]
-        return self.encoder(torch.cat([x, *shown], dim=1), context)
+        shown = F.embedding((x * self.last).round().long(), self.get_buffer("table"))
+        return self.encoder(shown.movedim(-1, 2).flatten(1, 2), context)
 
 
 class PerValueHead(nn.Module):
@@ -70,10 +73,11 @@ class PerValueHead(nn.Module):
         if not self.coarse:
             return self.linear(features).unflatten(-1, (self.per_value, *self.shape))
         channels, height, width = self.shape
-        # channels first: the copy of the few features is cheap, and the many parameters come out where they belong
-        places = features.contiguous(memory_format=torch.contiguous_format).flatten(2)
-        weight = self.linear.weight.expand(len(features), -1, -1)
-        out = torch.baddbmm(self.linear.bias.view(1, -1, 1), weight, places).unflatten(2, self.coarse)
+        # channels first: the copy of the few features is cheap, and the many parameters come out where they belong;
+        # the bias is one more feature that is 1 everywhere, which saves a pass over them
+        places = torch.cat([features.flatten(2), features.new_ones(len(features), 1, math.prod(self.coarse))], dim=1)
+        weight = torch.cat([self.linear.weight, self.linear.bias.unsqueeze(-1)], dim=1)
+        out = torch.bmm(weight.expand(len(features), -1, -1), places).unflatten(2, self.coarse)
         out = F.pixel_shuffle(out, self.factor).unflatten(1, (self.per_value, channels))
         return out[..., :height, :width]
 
