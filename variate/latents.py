@@ -138,7 +138,11 @@ class Standard(Prior):
 
 
 class Normal(Prior):
-    """p(z|c) = N(m(c), L(c) L(c)ᵀ), learned mean and covariance, linear in the context; starts as N(0, I)."""
+    """p(z|c) = N(m(c), L(c) L(c)ᵀ), learned mean and covariance, linear in the context; starts as N(0, I).
+
+    >>> Normal(2, context=0)(None).covariance_matrix.tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
 
     def __init__(self, size: int, context: int):
         super().__init__(size, context)
@@ -185,7 +189,13 @@ class Latent(nn.Module):
 
 
 class Flat(Latent):
-    """One group: z ~ p(z|c), q(z|x,c) from the encoder's features. The code is z itself."""
+    """One group: z ~ p(z|c), q(z|x,c) from the encoder's features. The code is z itself.
+
+    >>> latent = Flat(Diagonal(features=5, size=2), Standard(size=2, context=0))
+    >>> draw = latent.infer(torch.zeros(3, 5), None, noise=torch.zeros(7, 3, 2))
+    >>> draw.code.shape, draw.log_weight().shape, draw.rates_nats()[0].shape
+    (torch.Size([7, 3, 2]), torch.Size([7, 3]), torch.Size([3, 2]))
+    """
 
     def __init__(self, posterior: Posterior, prior: Prior):
         super().__init__(posterior.size, posterior.size, posterior.size)

@@ -83,6 +83,10 @@ class Bernoulli(Likelihood):
     """P(x|z) = ∏ pᵢ^{xᵢ} (1−pᵢ)^{1−xᵢ}, binary values; −log P is the binary cross-entropy.
 
     Grey data is refused unless the recipe names a binarisation (``data.binarize``).
+
+    >>> likelihood = Bernoulli((5,), Schema((3,), "uint8", levels=2))
+    >>> likelihood.distribution(torch.zeros(1, 3)).log_prob(torch.ones(3)).exp().item()
+    0.125
     """
 
     def __init__(self, features: tuple[int, ...], schema: Schema):
@@ -101,7 +105,12 @@ class Bernoulli(Likelihood):
 
 
 class Categorical(Likelihood):
-    """P(x|z) = ∏ softmax(logitsᵢ)_{xᵢ} over the L levels; −log P is the softmax cross-entropy."""
+    """P(x|z) = ∏ softmax(logitsᵢ)_{xᵢ} over the L levels; −log P is the softmax cross-entropy.
+
+    >>> likelihood = Categorical((5,), Schema((2,), "uint8", levels=4))
+    >>> likelihood.distribution(torch.zeros(4, 2)).log_prob(torch.tensor([0.0, 1.0])).exp().item()
+    0.0625
+    """
 
     def __init__(self, features: tuple[int, ...], schema: Schema):
         levels = schema.levels or 0
@@ -123,6 +132,10 @@ class DiscretizedLogistic(Likelihood):
     F is the logistic function. ``components`` = 1 is the plain discretised logistic (Kingma et al. 2016), more is the
     mixture of Salimans et al. (2017). ``atoms`` are levels with a probability of their own, for data that repeat some
     values exactly (black background, saturated white): "auto" takes the most frequent levels of the training rows.
+
+    >>> likelihood = DiscretizedLogistic((5,), Schema((3,), "uint8", levels=256), components=2, atoms=(0, 255))
+    >>> likelihood(torch.zeros(4, 5)).shape  # two means, two log scales, four weights for every value
+    torch.Size([4, 8, 3])
     """
 
     def __init__(self, features: tuple[int, ...], schema: Schema, *, components: int = 1, atoms: tuple[int, ...] = ()):
@@ -158,6 +171,10 @@ class Gaussian(Likelihood):
     the decoder; "optimal" is one σ kept at its maximum-likelihood value, σ² = the training rows' mean (x−μ)²
     (Rybkin et al. 2021, eq. 5, over the last steps rather than one batch, so that no row's density depends on
     another row); a number fixes σ in model units.
+
+    >>> likelihood = Gaussian((5,), Schema((2,), "float32"), sigma=0.5)
+    >>> likelihood.point(likelihood(torch.zeros(3, 5))).shape
+    torch.Size([3, 2])
     """
 
     def __init__(self, features: tuple[int, ...], schema: Schema, *, sigma: str | float = "learned"):

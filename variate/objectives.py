@@ -66,6 +66,9 @@ class Elbo(Objective):
     loss = distortion + β·w(step)·Σ_units max(KL_unit, free_bits_nats), where w grows from 0 to 1 over ``warmup_steps``
     (Bowman et al. 2016) and the maximum looks at the batch's mean KL (Kingma et al. 2016, eq. 15). The KL is exact
     where a closed form exists. ``samples`` draws of z per row.
+
+    >>> Elbo(beta=4.0, warmup_steps=1000).samples
+    1
     """
 
     def __init__(self, *, beta: float = 1.0, free_bits_nats: float = 0.0, warmup_steps: int = 0, samples: int = 1):
@@ -100,6 +103,9 @@ class Iwae(Objective):
 
     ``gradient``: "reparameterized" differentiates the bound as it stands; "doubly_reparameterized" gives the
     encoder the lower-variance gradient of Tucker et al. (2019, eq. 8), in which weight i enters squared.
+
+    >>> Iwae(k=5, gradient="doubly_reparameterized").samples
+    5
     """
 
     def __init__(self, *, k: int = 10, gradient: str = "reparameterized"):

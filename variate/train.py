@@ -36,11 +36,17 @@ class Interrupted(KeyboardInterrupt):
 class Step(nn.Module):
     """(batch, noise, step) → (loss, Terms): the one thing that is differentiated, distributed or compiled.
 
-    noise: standard normal (samples, B, noise_size). Use it from your own loop::
+    noise: standard normal (samples, B, noise_size). Use it from your own loop:
 
-        step = Step(model, objective)
-        loss, terms = step(batch, torch.randn(objective.samples, len(x), model.latent.noise_size), 0)
-        loss.backward()
+    >>> from variate import config
+    >>> from variate.data import dataset
+    >>> rows = dataset.load(torch.randn(20, 3).numpy())
+    >>> model, objective, _ = config.build(config.resolve(config.load_recipe("vector"), rows), rows.schema)
+    >>> step = Step(model, objective)
+    >>> loss, terms = step(rows.batch(slice(0, 8)), torch.randn(1, 8, model.latent.noise_size), 0)
+    >>> loss.backward()
+    >>> terms.elbo_nats.shape
+    torch.Size([8])
     """
 
     def __init__(self, model: Model, objective: Objective):

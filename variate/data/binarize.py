@@ -24,7 +24,12 @@ def dynamic(grey: Tensor, uniform: Tensor) -> Tensor:
 
 
 def threshold(grey: Tensor, uniform: Tensor) -> Tensor:
-    """b = 1[x ≥ 1/2]: no randomness."""
+    """b = 1[x ≥ 1/2]: no randomness.
+
+    >>> import torch
+    >>> threshold(torch.tensor([0.2, 0.7]), torch.rand(2)).tolist()
+    [0.0, 1.0]
+    """
     return (grey >= 0.5).to(grey.dtype)
 
 

@@ -25,6 +25,10 @@ class Schema:
     ``levels`` L says that the values are whole numbers 0..L−1 (then u = x / (L−1) lies on a grid in [0, 1] and
     likelihoods are probability masses); ``None`` says real numbers (u is standardised per column and likelihoods
     are densities: log p(x) = log p(u) + ``log_volume_nats``). ``labels`` counts the training rows of each class.
+
+    >>> schema = Schema((2, 2), "uint8", levels=256)
+    >>> schema.to_tensor(torch.full((1, 2, 2), 255)).shape, schema.size, schema.log_volume_nats
+    (torch.Size([1, 1, 2, 2]), 4, 0.0)
     """
 
     shape: tuple[int, ...]
