@@ -189,8 +189,8 @@ def _marginal_with(trained, counts: tuple[int, ...], data: Dataset) -> tuple[tor
 
 @pytest.mark.parametrize("label", range(3))
 def test_the_elbo_is_below_the_exact_likelihood(label):
-    parts = [estimate.elbo_parts(run("bits"), every_row(label), seed).elbo_nats for seed in range(64)]
-    mean, error = torch.stack(parts).mean(0), torch.stack(parts).std(0) / 8
+    parts = [estimate.elbo_parts(run("bits"), every_row(label), seed).elbo_nats for seed in range(400)]
+    mean, error = torch.stack(parts).mean(0), torch.stack(parts).std(0) / 20
     assert (mean < exact_given_label(label) + 4 * error + 1e-4).all()
 
 

@@ -93,6 +93,6 @@ def pca_mse_per_dim(train: Dataset, test: Dataset, latent: int) -> float:
 
     In model units: [0, 1] for whole-number levels, standard deviations for real numbers.
     """
-    fitted, scored = (data.schema.to_tensor(data.values).flatten(1).numpy() for data in (train, test))
+    fitted, scored = (train.schema.to_tensor(data.values).flatten(1).numpy() for data in (train, test))
     pca = _pca(fitted, latent)
     return float(((scored - pca.inverse_transform(pca.transform(scored))) ** 2).mean())

@@ -133,19 +133,19 @@ class Trainer:
                 outcome = self._run_epoch(bar, stop)
                 self.seconds += time.monotonic() - started
                 if outcome == "stop":
-                    if save:
-                        save()
-                    raise Interrupted(self._stopped())
+                    raise self._interrupted(save)
                 if outcome == "diverged":
                     bar.advance(-self._roll_back(good))
                     yield {"event": "rollback", "step": self.step, "learning_rate": self.learning_rate()}
                     continue
                 yield self._end_of_epoch()
                 if stop.is_set() and self.epoch < self.total_epochs:
-                    raise Interrupted(self._stopped())
+                    raise self._interrupted(save)
 
-    def _stopped(self) -> str:
-        return f"stopped after step {self.step:,} of {self.total_steps:,}, all of it saved"
+    def _interrupted(self, save: Callable[[], None] | None) -> Interrupted:
+        if save:
+            save()
+        return Interrupted(f"stopped after step {self.step:,} of {self.total_steps:,}, all of it saved")
 
     def _patience_is_over(self) -> bool:
         return 0 < self.training.patience <= self.epoch - self.best_epoch

@@ -178,16 +178,11 @@ def command(
     resume: go on where a run in --out stopped.
     report: draw report.html at the end.
     """
-    run = fit(
-        data,
-        out=out,
-        recipe=recipe,
-        conditional=conditional,
-        epochs=epochs,
-        seed=seed,
-        overrides=set,
-        resume=resume,
-    )
+    asked = {"recipe": recipe, "conditional": conditional, "epochs": epochs, "overrides": set}
+    try:
+        run = fit(data, out=out, seed=seed, device=device, resume=resume, **asked)
+    except train.Interrupted as stop:
+        raise train.Interrupted(f"{stop}; go on with: variate fit {data} --out {out} --resume") from None
     if report:
         page = draw_report(run, dataset.load(data, part="test"))
         say(f"the report is in {page}")

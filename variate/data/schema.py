@@ -151,7 +151,8 @@ def infer_schema(values: np.ndarray, labels: np.ndarray | None = None, levels: i
         levels = 2 if int(values.max()) <= 1 else 256 if dtype == "uint8" else None
     if levels is None:
         return Schema(shape, dtype, None, *standardisation(values), counts)
-    if values.dtype.kind == "f" or int(values.min()) < 0 or int(values.max()) >= levels:
+    whole = values.dtype.kind != "f" or (np.isfinite(values).all() and (values == np.round(values)).all())
+    if not whole or int(values.min()) < 0 or int(values.max()) >= levels:
         raise UserError(
             f"the data are not whole numbers 0..{levels - 1}, as levels={levels} says: mend the one or the other."
         )
