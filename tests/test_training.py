@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -123,8 +124,8 @@ def test_a_run_file_names_no_place_and_no_time(tmp_path):
 
 # ---------------------------------------------------------------------------------------------------- interruption
 
-LONG = ["digits", *FLAGS, "--set", "train.batch_size=12", "--epochs", "3", "--no-report"]
-STEPS = 1197 // 12  # to an epoch: five sixths of the 1437 training rows
+LONG = ["digits", *FLAGS, "--set", "train.batch_size=3", "--epochs", "3", "--no-report"]
+STEPS = 1197 // 3  # to an epoch: five sixths of the 1437 training rows
 
 
 def variate(*arguments: str) -> subprocess.Popen:
@@ -142,6 +143,7 @@ def stopped():
         said = ""
         while not said.splitlines()[-1:] or not said.splitlines()[-1].startswith("epoch 1/"):
             said += process.stderr.readline() or pytest.fail(f"the fit ended by itself: {said}")
+        time.sleep(0.2)  # well into the second epoch
         process.send_signal(signal.SIGINT)
         said += process.communicate(timeout=60)[1]
     state = folder / "state" / "state.safetensors"
