@@ -51,7 +51,7 @@ class Training:
     validation bound end the run (0: never). ``clip_norm`` bounds the gradient's norm (0: no bound)."""
 
     epochs: int = 10
-    least_steps: int = 2000
+    least_steps: int = 1500
     batch_size: int = 128
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)

@@ -256,10 +256,13 @@ class Trainer:
         return self._in_raw_units({name: total / len(self.valid_data) for name, total in totals.items()})
 
     def _in_raw_units(self, means: dict[str, float]) -> dict[str, float]:
-        """Densities of standardised values → of the values as they were given."""
+        """Densities of standardised values → of the values as they were given; the ELBO in bits/dim beside it."""
         sign = {"bound_nats": 1, "elbo_nats": 1, "distortion_nats": -1}
         volume = self.train_data.schema.log_volume_nats
-        return {name: mean + sign.get(name, 0) * volume for name, mean in means.items()}
+        raw = {name: mean + sign.get(name, 0) * volume for name, mean in means.items()}
+        if "elbo_nats" in raw:
+            raw["elbo_bits_per_dim"] = -raw["elbo_nats"] / (self.train_data.schema.size * math.log(2))
+        return raw
 
     def capture(self) -> dict:
         """A copy of everything that training changes: tensors under "tensors", plain numbers under "numbers"."""
@@ -302,7 +305,13 @@ def _signals() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():  # asked twice: do not wait for the step in flight
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

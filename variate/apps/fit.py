@@ -1,6 +1,5 @@
 """Learn the distribution of a data set; the result is a run folder."""
 
-import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -142,8 +141,8 @@ def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
     shown = [f"epoch {record['epoch']}/{trainer.total_epochs}"]
     for part in ("train", "validation"):
         if "elbo_nats" in record[part]:
-            nats = record[part]["elbo_nats"]
-            shown.append(f"{part} ELBO {nats:.2f} nats = {-nats / whole.schema.size / math.log(2):.4f} bits/dim")
+            nats, bits = record[part]["elbo_nats"], record[part]["elbo_bits_per_dim"]
+            shown.append(f"{part} ELBO {nats:.2f} nats = {bits:.4f} bits/dim")
         else:
             shown.append(f"{part} squared error {record[part]['squared_error'] / whole.schema.size:.5f} per dim")
     shown.append(f"{record['seconds']:.0f} s")

@@ -327,7 +327,7 @@ def _comparison(found: Findings) -> Section:
     """The model's figure beside those of models that need no network."""
     if not any(map(math.isfinite, found.baselines.values())):
         return Section("Beside simple models", "", [])
-    fitted = f"fitted to at most {BASELINE_ROWS:,} training rows, a fixed choice "
+    fitted = f"fitted to at most {BASELINE_ROWS:,} training rows, a fixed seeded subset"
     if found.run.deterministic:
         own, value, across = "this autoencoder", found.figures["mse_per_dim"], "squared error per value"
         caption = f"All {found.which}rows, reconstructed; PCA {fitted}. Smaller is better."
