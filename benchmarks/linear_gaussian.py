@@ -3,7 +3,7 @@
     python benchmarks/linear_gaussian.py
 
 (a) The decoder is linear, so log p(x) = log N(x; b, W Wᵀ + σ² I) under the same parameters: the estimator's
-    bias, paired per row, with its Monte-Carlo error. The posterior is as a fresh encoder gives it, far from the exact one.
+    bias, paired per row, with its Monte-Carlo error. The posterior is a fresh encoder's, far from the exact one.
 (b) 6,000 rows of a three-factor law in 12 dimensions, learned by the default recipe: how far the mean test
     log-likelihood of 4,000 fresh rows stays below the law that made them, with the paired standard error.
 """
