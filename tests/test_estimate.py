@@ -197,7 +197,12 @@ def test_the_elbo_is_below_the_exact_likelihood(label):
 def test_the_parts_add_up():
     parts = estimate.elbo_parts(run("plain"), data_of("plain"))
     torch.testing.assert_close(parts.elbo_nats, -parts.distortion_nats - parts.rate_nats)
-    assert (parts.rate_nats >= 0).all() and float(parts.unit_nats.sum()) == pytest.approx(float(parts.rate_nats.mean()))
+    assert (parts.rate_nats >= 0).all()
+
+
+def test_the_units_add_up_to_the_rate_where_posterior_and_prior_factorise():
+    parts = estimate.elbo_parts(run("table"), data_of("table"))
+    assert float(parts.unit_nats.sum()) == pytest.approx(float(parts.rate_nats.mean()))
 
 
 def test_a_density_is_one_of_the_raw_values():

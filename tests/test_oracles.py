@@ -188,7 +188,7 @@ class TestDiscrete:
         assert abs(float(self.exact(run, images, normal_quadrature).exp().sum()) - 1) < 1e-5
 
     def test_importance_weighting_finds_the_exact_log_likelihood(self, run, images, normal_quadrature):
-        result = estimate.log_likelihood(run, images, samples=400)
+        result = estimate.log_likelihood(run, images, samples=2000)
         gap = result.nats - self.exact(run, images, normal_quadrature)
         assert abs(float(gap.mean())) <= 0.001 + 3 * result.mean_mc_se
         assert (gap.abs() <= 0.002 + 5.5 * result.mc_se).all()

@@ -301,7 +301,7 @@ def _training(found: Findings) -> Section:
     if "unit_nats" in found.figures:
         nats = np.array(found.figures["unit_nats"])
         bars = pictures.both(pictures.unit_bars, nats, found.active)
-        caption = f"Mean KL(q(z | x) ‖ p(z)) over {len(found.test):,} {found.which}rows, sorted; "
+        caption = f"Mean KL of each unit's q(z | x) to its p(z) over {len(found.test):,} {found.which}rows, sorted; "
         caption += f"{found.active.sum()} of {len(nats)} units are active: the posterior mean varies by more than 0.01."
         drawn.append(Picture("units", "What each latent unit carries.", caption, *bars))
     return Section("Training", "", drawn)
