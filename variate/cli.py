@@ -3,7 +3,6 @@
 import ast
 import pkgutil
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from cyclopts import App, CycloptsError
@@ -13,12 +12,19 @@ from variate.errors import UserError
 APPS = Path(__file__).parent / "apps"
 
 
+def _version() -> str:
+    from importlib.metadata import version  # takes as long to import as everything else here
+
+    return version("variate")
+
+
 def build_app() -> App:
     """Every verb's name and help, read from the files without importing them (they import torch)."""
     app = App(
         name="variate",
         help="Learn the distribution of your data with (variational) autoencoders and put it to work.",
-        version=lambda: version("variate"),
+        version=_version,
+        help_format="plaintext",  # the default imports a Markdown parser for texts that have no Markdown
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # main says what was saved
     )

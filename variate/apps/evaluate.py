@@ -132,13 +132,20 @@ def command(
 
     Parameters
     ----------
-    run: the folder that fit wrote, or its model file.
-    data: a named set (its test part unless it says mnist:train).
-    samples: draws per row for log p(x); more are tighter and slower.
-    rows: a fixed, seeded subset for log p(x); the ELBO takes all rows.
-    compare_with_baselines: fit simple models to the training part too, and print their figures beside.
-    seed: of the Monte-Carlo noise.
-    json_: print one JSON object.
+    run
+        the folder that fit wrote, or its model file.
+    data
+        a named set (its test part unless it says mnist:train).
+    samples
+        draws per row for log p(x); more are tighter and slower.
+    rows
+        a fixed, seeded subset for log p(x); the ELBO takes all rows.
+    compare_with_baselines
+        fit simple models to the training part too, and print their figures beside.
+    seed
+        of the Monte-Carlo noise.
+    json_
+        print one JSON object.
     """
     trained = checkpoint.load(run)
     figures = evaluate(trained, data, samples=samples, rows=rows, seed=seed)

@@ -166,16 +166,26 @@ def command(
 
     Parameters
     ----------
-    data: a named set: mnist, fashion-mnist or digits.
-    out: the run folder to make.
-    recipe: a recipe's name or a TOML file; by default what suits the data.
-    conditional: learn p(x | label) instead of p(x).
-    epochs: passes over the training rows, instead of the recipe's.
-    seed: of everything random: weights, order, noise, the validation split.
-    device: auto, cpu or cuda.
-    set: section.key=value, as in --set latent.size=16; may be given several times.
-    resume: go on where a run in --out stopped.
-    report: draw report.html at the end.
+    data
+        a named set: mnist, fashion-mnist or digits.
+    out
+        the run folder to make.
+    recipe
+        a recipe's name or a TOML file; by default what suits the data.
+    conditional
+        learn p(x | label) instead of p(x).
+    epochs
+        passes over the training rows, instead of the recipe's.
+    seed
+        of everything random: weights, order, noise, the validation split.
+    device
+        auto, cpu or cuda.
+    set
+        section.key=value, as in --set latent.size=16; may be given several times.
+    resume
+        go on where a run in --out stopped.
+    report
+        draw report.html at the end.
     """
     asked = {"recipe": recipe, "conditional": conditional, "epochs": epochs, "overrides": set}
     try:

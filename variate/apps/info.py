@@ -30,8 +30,10 @@ def command(run: Path, *, json_: Annotated[bool, Parameter(name="--json", negati
 
     Parameters
     ----------
-    run: the folder that fit wrote, or its model file.
-    json_: print one JSON object.
+    run
+        the folder that fit wrote, or its model file.
+    json_
+        print one JSON object.
     """
     trained = checkpoint.load(run)
     known = info(trained)

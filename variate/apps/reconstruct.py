@@ -24,10 +24,14 @@ def command(run: Path, data: str, *, out: Path, rows: int | None = None) -> None
 
     Parameters
     ----------
-    run: the folder that fit wrote, or its model file.
-    data: a named set (its test part unless it says mnist:train).
-    out: .png shows originals over reconstructions; .npy, .npz and .csv hold the reconstructions.
-    rows: a fixed, seeded subset of that many.
+    run
+        the folder that fit wrote, or its model file.
+    data
+        a named set (its test part unless it says mnist:train).
+    out
+        .png shows originals over reconstructions; .npy, .npz and .csv hold the reconstructions.
+    rows
+        a fixed, seeded subset of that many.
     """
     trained = checkpoint.load(run)
     chosen: Dataset = dataset.load(data, part="test").subset(rows)

@@ -524,10 +524,15 @@ def command(
 
     Parameters
     ----------
-    run: the folder that fit wrote, or its model file.
-    data: a named set (its test part unless it says mnist:train); by default the one that the model was trained on.
-    samples: draws per row for log p(x); more are tighter and slower.
-    rows: a fixed, seeded subset for log p(x).
-    out: the folder to write into; by default the run's own.
+    run
+        the folder that fit wrote, or its model file.
+    data
+        a named set (its test part unless it says mnist:train); by default the one that the model was trained on.
+    samples
+        draws per row for log p(x); more are tighter and slower.
+    rows
+        a fixed, seeded subset for log p(x).
+    out
+        the folder to write into; by default the run's own.
     """
     say(f"the report is {report(checkpoint.load(run), data, samples=samples, rows=rows, out=out)}")

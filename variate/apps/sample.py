@@ -64,12 +64,18 @@ def command(
 
     Parameters
     ----------
-    run: the folder that fit wrote, or its model file.
-    n: how many.
-    out: .png, .npy, .npz or .csv.
-    condition: a class, a list 1,3,5 or a range 0..9 that the rows go through in turn.
-    mean: the mean of p(x | z) instead of a draw from it.
-    seed: of z and of the draw.
+    run
+        the folder that fit wrote, or its model file.
+    n
+        how many.
+    out
+        .png, .npy, .npz or .csv.
+    condition
+        a class, a list 1,3,5 or a range 0..9 that the rows go through in turn.
+    mean
+        the mean of p(x | z) instead of a draw from it.
+    seed
+        of z and of the draw.
     """
     trained = checkpoint.load(run)
     values = sample(trained, n, condition=condition, mean=mean, seed=seed)
