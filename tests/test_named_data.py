@@ -43,7 +43,7 @@ def toy(**sources) -> IdxSet:
 def put(folder, stems=CONTENTS, zipped=True) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for stem in stems:
-        content = gzip.compress(CONTENTS[stem]) if zipped else CONTENTS[stem]
+        content = gzip.compress(CONTENTS[stem], mtime=0) if zipped else CONTENTS[stem]
         (folder / (f"{stem}.gz" if zipped else stem)).write_bytes(content)
 
 
@@ -175,7 +175,7 @@ def test_then_the_cache_then_the_system_then_a_mirror_then_the_wheel(home, tmp_p
 
 
 def test_a_mirror_fills_the_cache_with_the_same_bytes_each_time(home, server, capsys):
-    server.files = {f"{stem}.gz": gzip.compress(content) for stem, content in CONTENTS.items()}
+    server.files = {f"{stem}.gz": gzip.compress(content, mtime=0) for stem, content in CONTENTS.items()}
     assert_is(toy(mirrors=(server.url,))("train"), "train")
     assert files(home) == [f"{stem}.gz" for stem in named._FILES["train"]]
     first = {path.name: path.read_bytes() for path in home.iterdir()}
@@ -191,7 +191,7 @@ def test_a_mirror_fills_the_cache_with_the_same_bytes_each_time(home, server, ca
 def test_a_cache_that_cannot_be_written_is_not_fatal(home, server, capsys):
     home.parent.parent.mkdir()
     home.parent.write_text("a file where the folder should be")
-    server.files = {f"{stem}.gz": gzip.compress(content) for stem, content in CONTENTS.items()}
+    server.files = {f"{stem}.gz": gzip.compress(content, mtime=0) for stem, content in CONTENTS.items()}
     assert_is(toy(mirrors=(server.url,))("test"), "test")
     assert "could not be kept in the cache" in capsys.readouterr().err
 
@@ -219,14 +219,14 @@ def test_a_corrupt_cache_is_replaced(home, server, capsys):
     put(home)
     spoiled = home / "train-images-idx3-ubyte.gz"
     spoiled.write_bytes(spoiled.read_bytes()[:-20])
-    server.files = {f"{stem}.gz": gzip.compress(content) for stem, content in CONTENTS.items()}
+    server.files = {f"{stem}.gz": gzip.compress(content, mtime=0) for stem, content in CONTENTS.items()}
     assert toy(mirrors=(server.url,))("train").source == server.url
     assert f"{spoiled} is cut short or damaged" in capsys.readouterr().err
     assert toy()("train").source == str(home) and capsys.readouterr().err == ""
 
 
 def test_wrong_contents_from_a_mirror_are_not_kept(home, server):
-    other = gzip.compress(idx_bytes(PARTS["train"][0][::-1]))
+    other = gzip.compress(idx_bytes(PARTS["train"][0][::-1]), mtime=0)
     server.files = {f"{stem}.gz": other for stem in CONTENTS}
     with pytest.raises(UserError, match=r"127.0.0.1.*train-images-idx3-ubyte.gz is not toy's"):
         toy(mirrors=(server.url,))("train")
@@ -268,7 +268,7 @@ def test_half_a_part_is_no_part(home):
 
 def make_wheel(path, pickled: bytes) -> Wheel:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("data/toy.pkl.gz", gzip.compress(pickled))
+        archive.writestr("data/toy.pkl.gz", gzip.compress(pickled, mtime=0))
     return Wheel("toy==1", "data/toy.pkl.gz")
 
 
@@ -528,7 +528,7 @@ def test_the_hostile_pickles_above_would_otherwise_work():
 @pytest.mark.parametrize("zipped", [False, True])
 def test_idx_round_trip(tmp_path, dtype, zipped):
     array = RNG.integers(-100, 100, (3, 1, 5)).astype(dtype)
-    content = gzip.compress(idx_bytes(array)) if zipped else idx_bytes(array)
+    content = gzip.compress(idx_bytes(array), mtime=0) if zipped else idx_bytes(array)
     path = tmp_path / "x.idx"
     path.write_bytes(content)
     for source in (content, path, str(path)):
@@ -548,7 +548,7 @@ def header(*shape: int, code: int = 8) -> bytes:
 
 
 GOOD = idx_bytes(PARTS["test"][0])
-ZIPPED = gzip.compress(GOOD)
+ZIPPED = gzip.compress(GOOD, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -565,9 +565,9 @@ ZIPPED = gzip.compress(GOOD)
         (GOOD + b"\0", "goes on after its end"),
         (header(*[2**32 - 1] * 3) + b"abc", "cut short or its header is wrong"),
         (header(2**31, code=0x0E) + b"abc", "cut short or its header is wrong"),
-        (gzip.compress(header(*[2**32 - 1] * 3) + b"abc"), "cut short or its header is wrong"),
-        (gzip.compress(header(20_000) + b"abc"), "it ends after 3 bytes"),
-        (gzip.compress(header(3) + bytes(50_000_000)), "goes on after its end"),
+        (gzip.compress(header(*[2**32 - 1] * 3) + b"abc", mtime=0), "cut short or its header is wrong"),
+        (gzip.compress(header(20_000) + b"abc", mtime=0), "it ends after 3 bytes"),
+        (gzip.compress(header(3) + bytes(50_000_000), mtime=0), "goes on after its end"),
         (ZIPPED[:-12], "cut short or damaged"),
         (ZIPPED[:-1], "cut short or damaged"),
         (ZIPPED[:500] + bytes([ZIPPED[500] ^ 1]) + ZIPPED[501:], "damaged|cut short|goes on"),
