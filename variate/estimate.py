@@ -114,7 +114,7 @@ def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) 
     """(log p(x), log p(x|c)) of a conditional model: the label summed out, and given.
 
     log p(x) = logsumexp_c [log p(c) + log p(x|c)] with the training rows' frequencies as p(c). Labels that a pilot of
-    4 samples puts 15 nats below the best keep the pilot's estimate, which can only lower the sum.
+    4 samples puts 15 nats below the best keep the pilot's estimate, which in expectation can only lower the sum.
     """
     total, given = _over_rows(run, data, lambda batch, keys: _all_labels(run, batch, keys, samples, seed))
     return total, given
