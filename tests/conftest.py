@@ -1,19 +1,22 @@
 """What every test file shares: run-time type checks, one thread per worker, tiny models and small fitted runs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: else one of scikit-learn's checks is skipped
+
+from jaxtyping import install_import_hook  # noqa: E402
 
 # Before anything imports variate: the annotations of the mathematical modules become checks (an int is a float).
-CHECKED = "distributions estimate inference latents likelihoods model networks noise objectives".split()
+CHECKED = "contexts distributions estimate inference latents likelihoods model networks noise objectives".split()
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook([f"variate.{name}" for name in CHECKED], CHECKER)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from variate import config  # noqa: E402
 from variate.checkpoint import Run  # noqa: E402
@@ -56,17 +59,6 @@ def normal_quadrature() -> Callable[[int, int], tuple[Tensor, Tensor]]:
     return product
 
 
-class Widened(nn.Module):
-    """A context network for tests: class labels → one-hot in double precision."""
-
-    def __init__(self, classes: int):
-        super().__init__()
-        self.size = classes
-
-    def forward(self, labels: Tensor) -> Tensor:
-        return nn.functional.one_hot(labels, self.size).double()
-
-
 @pytest.fixture(scope="session")
 def tiny_run() -> Callable[..., Run]:
     """``tiny_run(schema, section={...}, …)``: an unfitted double-precision model, every parameter moved off its start.
@@ -82,8 +74,6 @@ def tiny_run() -> Callable[..., Run]:
         chosen["likelihood"] = {"name": "bernoulli" if schema.levels == 2 else "gaussian"}
         settings = {name: dict(values) for name, values in (config.DEFAULTS | chosen | sections).items()}
         model = config.build(settings, schema, seed)[0].double()
-        if schema.labels:
-            model.context = Widened(len(schema.labels))
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in model.parameters():

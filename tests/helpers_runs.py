@@ -13,8 +13,8 @@ import torch
 
 from variate.apps.fit import fit
 from variate.checkpoint import Run
-from variate.data import dataset
 from variate.data.dataset import Dataset
+from variate.data.load import load
 
 # The same examples every time, and no clock: the machine may be busy.
 hypothesis.settings.register_profile(
@@ -92,7 +92,7 @@ def run(kind: str) -> Run:
 def data_of(kind: str, part: str = "test") -> Dataset:
     """The rows that a run of that kind is applied to."""
     values, labels = DATA[KINDS[kind][0]]()
-    return dataset.load(values, labels, part=part)
+    return load(values, labels, part=part)
 
 
 def model_bytes(folder: Path) -> bytes:

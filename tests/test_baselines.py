@@ -7,7 +7,8 @@ from helpers_runs import pixels, table
 from scipy import stats
 
 from variate.baselines import likelihood_baselines, pca_mse_per_dim
-from variate.data import dataset
+from variate.data.dataset import Dataset
+from variate.data.load import load
 
 LATENT = 2
 
@@ -22,7 +23,7 @@ def grey() -> tuple[np.ndarray, np.ndarray]:
 
 
 def scores(pair: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    return likelihood_baselines(*(dataset.load(values) for values in pair), LATENT)
+    return likelihood_baselines(*(load(values) for values in pair), LATENT)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def found() -> dict[str, dict[str, float]]:
     return {"real": scores(real()), "grey": scores(grey())}
 
 
-def score_of(train: dataset.Dataset, row: dataset.Dataset, name: str) -> float:
+def score_of(train: Dataset, row: Dataset, name: str) -> float:
     """One row's log-likelihood; given twice, since a mean over two rows asks no more of an estimator than one row."""
     return likelihood_baselines(train, row.rows(torch.tensor([0, 0])), 1)[name]
 
@@ -72,8 +73,8 @@ def test_gaussians_of_levels_are_their_closed_forms_on_dequantised_rows(found, n
 
 def test_independent_values_by_hand():
     """Two columns of three levels, counted on paper, with one pseudo-count spread over the levels."""
-    train = dataset.load(np.array([[0, 2], [0, 1], [1, 2]], np.uint8), levels=3)
-    test = dataset.load(np.array([[0, 2], [2, 0]], np.uint8), levels=3)
+    train = load(np.array([[0, 2], [0, 1], [1, 2]], np.uint8), levels=3)
+    test = load(np.array([[0, 2], [2, 0]], np.uint8), levels=3)
     first = {0: 7 / 12, 1: 4 / 12, 2: 1 / 12}
     second = {0: 1 / 12, 1: 4 / 12, 2: 7 / 12}
     expected = np.log([first[0] * second[2], first[2] * second[0]]).mean()
@@ -83,9 +84,9 @@ def test_independent_values_by_hand():
 def test_independent_values_are_a_distribution():
     """Over all rows of two columns with four levels the probabilities sum to one."""
     rng = np.random.default_rng(0)
-    train = dataset.load(rng.integers(0, 4, (30, 2), np.uint8), levels=4)
+    train = load(rng.integers(0, 4, (30, 2), np.uint8), levels=4)
     rows = np.array(list(np.ndindex(4, 4)), np.uint8)
-    log_p = [score_of(train, dataset.load(row.reshape(1, 2), levels=4), "independent values") for row in rows]
+    log_p = [score_of(train, load(row.reshape(1, 2), levels=4), "independent values") for row in rows]
     assert np.exp(log_p).sum() == pytest.approx(1)
 
 
@@ -101,15 +102,15 @@ def test_the_mixture_finds_two_clusters():
     train, test = values[:2000], values[2000:]
     means = [stats.multivariate_normal(m, np.eye(2)).logpdf(test) for m in ([0, 0], [20, -30])]
     true = np.logaddexp(*means) - np.log(2)
-    found = likelihood_baselines(dataset.load(train), dataset.load(test), 1)["normal mixture, diagonal"]
+    found = likelihood_baselines(load(train), load(test), 1)["normal mixture, diagonal"]
     assert true.mean() - 0.1 < found < true.mean() + 3 * true.std() / np.sqrt(len(test))
 
 
 def test_the_mixture_is_a_density():
     """∫ p = 1 by the trapezoid rule over a line that holds all the mass: one row at a time is scored."""
-    train = dataset.load(np.random.default_rng(0).gamma(3, size=(40, 1)))
+    train = load(np.random.default_rng(0).gamma(3, size=(40, 1)))
     grid = np.linspace(-6, 22, 141).reshape(-1, 1)
-    log_p = [score_of(train, dataset.load(x.reshape(1, 1)), "normal mixture, diagonal") for x in grid]
+    log_p = [score_of(train, load(x.reshape(1, 1)), "normal mixture, diagonal") for x in grid]
     assert np.trapezoid(np.exp(log_p), grid[:, 0]) == pytest.approx(1, abs=0.01)
 
 
@@ -124,7 +125,7 @@ def test_pca_error_is_that_of_the_svd(latent):
     mean = train.mean(0)
     basis = np.linalg.svd(train - mean, full_matrices=False)[2][:latent]
     left = (test - mean) - (test - mean) @ basis.T @ basis
-    found = pca_mse_per_dim(*(dataset.load(values) for values in grey()), latent)
+    found = pca_mse_per_dim(*(load(values) for values in grey()), latent)
     assert found == pytest.approx((left**2).mean(), rel=1e-3, abs=1e-9)
 
 
@@ -133,7 +134,7 @@ def test_pca_error_of_real_numbers_is_in_the_training_rows_standard_deviations()
     train, test = real()
     scaled_train, scaled = ((values - train.mean(0)) / train.std(0) for values in (train, test * 3))
     basis = np.linalg.svd(scaled_train, full_matrices=False)[2][:LATENT]
-    found = pca_mse_per_dim(dataset.load(train), dataset.load(test * 3), LATENT)
+    found = pca_mse_per_dim(load(train), load(test * 3), LATENT)
     assert found == pytest.approx(((scaled - scaled @ basis.T @ basis) ** 2).mean(), rel=1e-3)
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from variate import checkpoint, inference
 from variate.apps.fit import fit
-from variate.data import dataset
+from variate.data.load import load
 from variate.errors import UserError
 from variate.files import write_atomic
 
@@ -76,7 +76,7 @@ def test_a_run_is_found_by_its_folder_or_its_file(place):
 
 def test_a_loaded_model_computes_what_the_saved_one_did():
     values = DATA["table"]()[0]
-    codes = [inference.code_means(r, dataset.load(values)) for r in (run("table"), checkpoint.load(run("table").path))]
+    codes = [inference.code_means(r, load(values)) for r in (run("table"), checkpoint.load(run("table").path))]
     assert torch.equal(*codes)
 
 

@@ -8,8 +8,8 @@ from helpers_runs import assert_same, pixels, scratch, table
 from variate import checkpoint, config
 from variate.apps.fit import fit
 from variate.config import Training
-from variate.data import dataset
 from variate.data.dataset import Dataset
+from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.train import Interrupted, Trainer
@@ -68,7 +68,7 @@ def test_every_recipe_moves_its_weights(trained):
 @pytest.mark.parametrize("recipe", config.recipes())
 def test_a_recipe_says_nothing_that_is_not_used(recipe):
     """Changing any key that a recipe names to a value of another type is noticed."""
-    rows = dataset.load(*suitable(recipe))
+    rows = load(*suitable(recipe))
     said = config.load_recipe(recipe)
     for section, key in [(s, k) for s, values in said.items() for k in values]:
         broken = {s: dict(values) for s, values in said.items()}

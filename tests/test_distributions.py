@@ -8,13 +8,16 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Poisson
 
 from variate.distributions import (
+    Counts,
     DiagonalNormal,
     DiscretizedLogisticMixture,
     FullNormal,
+    GridBetaBinomial,
     Levels,
+    NormalMixture,
     PointMass,
     kl_per_unit,
 )
@@ -119,6 +122,64 @@ def test_kl_without_a_closed_form_is_none(rng):
     assert kl_per_unit(q, mixture) is None
 
 
+COMPONENTS = 5
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one-for-all", "one-per-row"])
+class TestNormalMixture:
+    """Weights and means for all rows or for each; the covariances are shared in any case."""
+
+    def parts(self, rng: np.random.Generator, shared: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(weights (…, K), means (…, K, d), covariances (K, d, d))."""
+        rows = () if shared else (ROWS,)
+        factor = rng.normal(size=(COMPONENTS, DIMS, DIMS)) + 2 * np.eye(DIMS)
+        weights = scipy.special.softmax(rng.normal(size=(*rows, COMPONENTS)), -1)
+        return weights, 3 * rng.normal(size=(*rows, COMPONENTS, DIMS)), factor @ factor.swapaxes(1, 2)
+
+    def law(self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> NormalMixture:
+        logits = np.log(weights) + 1.7  # a constant more changes nothing
+        return NormalMixture(*(torch.from_numpy(p) for p in (logits, means, np.linalg.cholesky(covariances))))
+
+    def test_log_prob_is_the_explicit_sum(self, rng, shared):
+        weights, means, covariances = self.parts(rng, shared)
+        x = 3 * rng.normal(size=(6, ROWS, DIMS))
+        expected = np.empty((6, ROWS))
+        for row in range(ROWS):
+            w, m = (weights, means) if shared else (weights[row], means[row])
+            each = [scipy.stats.multivariate_normal.pdf(x[:, row], *law) for law in zip(m, covariances, strict=True)]
+            expected[:, row] = np.log(w @ np.array(each))
+        law = self.law(weights, means, covariances)
+        np.testing.assert_allclose(law.log_prob(torch.from_numpy(x)), expected, atol=1e-9)
+        np.testing.assert_allclose(law.log_prob(torch.from_numpy(x[0])), expected[0], atol=1e-9)
+
+    def test_mean_and_variance_are_those_of_the_samples(self, rng, shared):
+        law = self.law(*self.parts(rng, shared))
+        z = law.rsample_from(torch.randn(100_000, ROWS, DIMS + 1, dtype=torch.float64))
+        mean, variance = law.mean.expand(ROWS, DIMS), law.variance.expand(ROWS, DIMS)
+        squares = (z - mean) ** 2
+        assert ((z.mean(0) - mean).abs() < 4.5 * (variance / len(z)) ** 0.5).all()
+        assert ((squares.mean(0) - variance).abs() < 4.5 * squares.std(0) / len(z) ** 0.5).all()
+        torch.testing.assert_close(law.stddev**2, law.variance)
+
+    def test_the_last_normal_picks_a_component_and_the_others_move_it(self, rng, shared):
+        weights, means, covariances = self.parts(rng, shared)
+        noise = rng.normal(size=(500, ROWS, DIMS + 1))
+        edges = np.broadcast_to(weights, (ROWS, COMPONENTS)).cumsum(-1)[:, :-1]
+        pick = (scipy.stats.norm.cdf(noise[..., -1:]) > edges).sum(-1)
+        assert len(np.unique(pick)) == COMPONENTS
+        centre = np.broadcast_to(means, (ROWS, COMPONENTS, DIMS))[np.arange(ROWS), pick]
+        moved = np.einsum("nbij,nbj->nbi", np.linalg.cholesky(covariances)[pick], noise[..., :-1])
+        found = self.law(weights, means, covariances).rsample_from(torch.from_numpy(noise))
+        np.testing.assert_allclose(found, centre + moved, atol=1e-9)
+
+    def test_the_wildest_noise_finds_a_component(self, rng, shared):
+        noise = torch.zeros(2, ROWS, DIMS + 1)
+        noise[0, ..., -1], noise[1, ..., -1] = 40.0, -40.0
+        law = self.law(*(part.astype(np.float32) for part in self.parts(rng, shared)))
+        expected = law.means.expand(ROWS, COMPONENTS, DIMS)[:, [-1, 0]].movedim(1, 0)
+        torch.testing.assert_close(law.rsample_from(noise), expected)
+
+
 class TestPointMass:
     value = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
 
@@ -178,6 +239,51 @@ class TestLevels:
         values = torch.from_numpy(rng.integers(0, levels, (5, 4))) / (levels - 1)
         each = [[float(Levels(logits[b]).log_prob(values[n, b])) for b in range(4)] for n in range(5)]
         np.testing.assert_allclose(Levels(logits).log_prob(values), each, atol=1e-12)
+
+
+def test_counts_are_a_law_in_other_units():
+    law = Counts(Poisson(torch.tensor([0.5, 20.0], dtype=torch.float64)), torch.tensor(0.0), torch.tensor([4.0, 0.3]))
+    counts = torch.arange(60).unsqueeze(-1)
+    units = counts / torch.tensor([4.0, 0.3])
+    np.testing.assert_allclose(law.log_prob(units), scipy.stats.poisson([0.5, 20]).logpmf(counts), rtol=1e-6)
+    np.testing.assert_allclose(law.mean, [0.5 / 4, 20 / 0.3], rtol=1e-6)
+    np.testing.assert_allclose(law.variance, [0.5 / 16, 20 / 0.09], rtol=1e-6)
+    drawn = law.sample(torch.Size([50_000]))
+    assert drawn.dtype == law.mean.dtype == law.log_prob(units).dtype == torch.float32
+    assert ((drawn.mean(0) - law.mean).abs() < 4.5 * (law.variance / 50_000) ** 0.5).all()
+
+
+@pytest.mark.parametrize("levels", [2, 3, 256, 65536])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (0.3, 2.0), (40.0, 7.0), (1e-3, 2e-3), (3e4, 9e5), (1e-9, 5.0)])
+class TestGridBetaBinomial:
+    def law(self, a: float, b: float, levels: int) -> GridBetaBinomial:
+        return GridBetaBinomial(*(torch.tensor(part, dtype=torch.float64) for part in (a, b)), levels)
+
+    def log_masses(self, a: float, b: float, levels: int) -> torch.Tensor:
+        return self.law(a, b, levels).log_prob(torch.arange(levels, dtype=torch.float64) / (levels - 1))
+
+    def test_masses_sum_to_one(self, a, b, levels):
+        assert abs(float(self.log_masses(a, b, levels).exp().sum()) - 1) < 1e-8
+
+    def test_masses_are_scipys(self, a, b, levels):
+        expected = scipy.stats.betabinom(levels - 1, a, b).logpmf(np.arange(levels))
+        np.testing.assert_allclose(self.log_masses(a, b, levels), expected, rtol=1e-8, atol=1e-7)
+
+    def test_mean_and_variance_are_explicit_sums(self, a, b, levels):
+        law, mass = self.law(a, b, levels), self.log_masses(a, b, levels).exp().numpy()
+        grid = np.arange(levels) / (levels - 1)
+        mean = (mass * grid).sum()
+        np.testing.assert_allclose(law.mean, mean, rtol=1e-6)
+        np.testing.assert_allclose(law.variance, (mass * (grid - mean) ** 2).sum(), rtol=1e-6)
+
+    def test_sample_frequencies_are_the_masses(self, a, b, levels):
+        """Many levels are put together, at most 256 to a bin."""
+        drawn = self.law(a, b, levels).sample(torch.Size([50_000]))
+        mass = self.log_masses(a, b, levels).exp().numpy()
+        if levels > 256:
+            mass = mass.reshape(256, -1).sum(1)
+            drawn = (drawn * (levels - 1) // 256) / 255
+        assert frequencies_agree(drawn, mass)
 
 
 def law_of(logits, mean, log_scale, levels: int, dim: int = -1, atoms=()) -> DiscretizedLogisticMixture:

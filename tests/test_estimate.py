@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from variate import estimate
 from variate.apps.evaluate import evaluate
-from variate.data import dataset
 from variate.data.dataset import Dataset
+from variate.data.load import load
 from variate.errors import UserError
 
 KINDS = ["plain", "conditional", "binary", "table"]
@@ -78,16 +78,16 @@ def test_scores_do_not_depend_on_the_size_of_a_chunk(monkeypatch, size):
 def test_rows_given_as_an_array_of_their_own_get_the_same_score(score):
     """The model's own offset and scale count, not those of the rows that happen to be scored."""
     values = table()
-    together = SCORES[score]("table", dataset.load(values))
-    some = SCORES[score]("table", dataset.load(values[:20]))
+    together = SCORES[score]("table", load(values))
+    some = SCORES[score]("table", load(values[:20]))
     torch.testing.assert_close(some, together[:20], rtol=0, atol=SAME_NATS)
 
 
 def test_dark_rows_are_rows_of_the_model_too():
     """Whether an array uses all the levels says nothing about what it holds: a black image is an 8-bit image."""
     dark = np.zeros((3, 8, 8), np.uint8)
-    scores = estimate.elbo_parts(run("pixels"), dataset.load(dark)).elbo_nats
-    beside = estimate.elbo_parts(run("pixels"), dataset.load(np.concatenate([dark, dark + 255]))).elbo_nats
+    scores = estimate.elbo_parts(run("pixels"), load(dark)).elbo_nats
+    beside = estimate.elbo_parts(run("pixels"), load(np.concatenate([dark, dark + 255]))).elbo_nats
     torch.testing.assert_close(scores, beside[:3], rtol=0, atol=SAME_NATS)
 
 
@@ -132,7 +132,7 @@ def every_row(label: int = 0) -> Dataset:
 @functools.cache
 def exact_marginal() -> torch.Tensor:
     """log p(x) = log Σ_c p(c) p(x|c), nothing left out, with the training rows' own frequencies."""
-    train, _ = dataset.load(*bits()).split(0)
+    train, _ = load(*bits()).split(0)
     frequencies = torch.bincount(train.labels).double() / len(train)
     each = torch.stack([exact_given_label(label) for label in range(3)])
     return torch.logsumexp(each + frequencies.log().unsqueeze(-1), 0)
@@ -299,8 +299,8 @@ def test_rows_of_another_kind_are_refused(data):
     digits = data_of("conditional")
     others = {
         "digits-without-labels": Dataset(digits.values, None, digits.schema),
-        "table": dataset.load(table(20), np.zeros(20, int)),
-        "grey": dataset.load(np.full((5, 8, 8), 200, np.uint8), np.zeros(5, int)),
+        "table": load(table(20), np.zeros(20, int)),
+        "grey": load(np.full((5, 8, 8), 200, np.uint8), np.zeros(5, int)),
         "unknown-label": Dataset(digits.values, digits.labels + 1, digits.schema),
     }
     with pytest.raises(UserError):

@@ -8,18 +8,19 @@ import pytest
 import torch
 
 from variate import checkpoint, config, estimate, noise
-from variate.data import dataset
+from variate.data.dataset import Dataset
+from variate.data.load import load
 from variate.train import Step, Trainer
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = sorted(GOLDEN.glob("*.safetensors"))
 
 
-def rows() -> dataset.Dataset:
+def rows() -> Dataset:
     """Forty 8-bit images of 8 × 8 that need no random generator, and a label for each."""
     row, y, x = np.ogrid[:40, :8, :8]
     values = (row * 37 + y * 11 + x * 5 + (row * y * x) % 17 * 13) % 256
-    return dataset.load(values.astype(np.uint8), np.arange(40) % 3)
+    return load(values.astype(np.uint8), np.arange(40) % 3)
 
 
 def trainer() -> Trainer:

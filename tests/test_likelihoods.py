@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ FEATURES = 4
 ROWS = 3
 VECTOR, IMAGE = (3,), (2, 1, 2)  # raw shapes: three values, and height × width × channels
 REAL = {"offset": (0.0,), "scale": (1.0,)}
+COUNTS = Schema(VECTOR, "int64", counts=True, offset=(0.0, 0.0, 0.0), scale=(2.0, 0.7, 1.0))  # scales of columns
+COUNT_IMAGES = Schema(IMAGE, "int32", counts=True, scale=(3.0, 5.0))  # and of channels
 
 CASES = {
     "bernoulli, vector": ("bernoulli", {}, Schema(VECTOR, "uint8", levels=2)),
@@ -39,6 +42,19 @@ CASES = {
     "gaussian, predicted": ("gaussian", {"sigma": "predicted"}, Schema(IMAGE, "float64", **REAL)),
     "gaussian, optimal": ("gaussian", {"sigma": "optimal"}, Schema(VECTOR, "float64", **REAL)),
     "gaussian, fixed": ("gaussian", {"sigma": 0.3}, Schema(VECTOR, "float64", **REAL)),
+    "laplace, learned": ("laplace", {}, Schema(IMAGE, "float64", **REAL)),
+    "laplace, predicted": ("laplace", {"scale": "predicted"}, Schema(VECTOR, "float64", **REAL)),
+    "laplace, fixed": ("laplace", {"scale": 0.3}, Schema(VECTOR, "float64", **REAL)),
+    "student t, learned": ("student_t", {}, Schema(IMAGE, "float64", **REAL)),
+    "student t, predicted": ("student_t", {"scale": "predicted"}, Schema(VECTOR, "float64", **REAL)),
+    "student t, fixed": ("student_t", {"scale": 0.3, "dof": 5.0}, Schema(VECTOR, "float64", **REAL)),
+    "poisson, vector": ("poisson", {}, COUNTS),
+    "poisson, image": ("poisson", {}, COUNT_IMAGES),
+    "negative binomial, vector": ("negative_binomial", {}, COUNTS),
+    "negative binomial, image": ("negative_binomial", {}, COUNT_IMAGES),
+    "beta binomial, vector": ("beta_binomial", {}, Schema(VECTOR, "uint8", levels=5)),
+    "beta binomial, image": ("beta_binomial", {}, Schema(IMAGE, "uint8", levels=3)),
+    "beta binomial of one toss": ("beta_binomial", {}, Schema(VECTOR, "uint8", levels=2)),
 }
 
 
@@ -59,14 +75,93 @@ def likelihood(request) -> Likelihood:
     return build(*request.param)
 
 
-@pytest.fixture(params=[case for case in CASES.values() if case[2].levels], ids=[n for n in CASES if "gauss" not in n])
-def discrete(request) -> Likelihood:
-    return build(*request.param)
+def fixture_of(wanted: Callable[[str], bool]) -> Callable[..., Likelihood]:
+    """A fixture that runs over the cases with the names wanted."""
+
+    @pytest.fixture(params=[name for name in CASES if wanted(name)])
+    def built(request) -> Likelihood:
+        return build(*CASES[request.param])
+
+    return built
 
 
-@pytest.fixture(params=[n for n in CASES if "gauss" in n])
-def gaussian(request) -> Likelihood:
-    return build(*CASES[request.param])
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0, x)
+
+
+def scale_of(likelihood: Likelihood, parts: list[np.ndarray]) -> np.ndarray:
+    """exp(softplus(· + 6) − 6) of what is learned or predicted; a number is itself."""
+    if isinstance(likelihood.mode, float):
+        return np.exp(np.float64(np.float32(np.log(likelihood.mode))))  # stored in single precision
+    stored = parts[1] if likelihood.mode == "predicted" else likelihood.log_scale.numpy()
+    return np.exp(softplus(stored + 6) - 6)
+
+
+def mean_count(likelihood: Likelihood, parts: list[np.ndarray]) -> np.ndarray:
+    return (softplus(parts[0]) + 1e-8) / unit_of(likelihood.schema).numpy()
+
+
+def student_t(likelihood: Likelihood, parts: list[np.ndarray]):
+    learned = likelihood.dof == "learned"
+    dof = 2.1 + 97.9 * scipy.special.expit(likelihood.raw_dof.numpy()) if learned else likelihood.dof
+    return scipy.stats.t(dof, parts[0], scale_of(likelihood, parts))
+
+
+def negative_binomial(likelihood: Likelihood, parts: list[np.ndarray]):
+    dispersion = softplus(likelihood.raw_dispersion.numpy()) + 1e-8
+    return scipy.stats.nbinom(1 / dispersion, 1 / (1 + dispersion * mean_count(likelihood, parts)))
+
+
+def beta_binomial(likelihood: Likelihood, parts: list[np.ndarray]):
+    a, b = (np.exp(parts[1]) * scipy.special.expit(sign * parts[0]) for sign in (1, -1))
+    return scipy.stats.betabinom(likelihood.schema.levels - 1, a, b)
+
+
+# (likelihood, its parameters one by one) → scipy's law of every value, in counts k = 0, 1, 2, … where it has masses
+LAWS = {
+    "laplace": lambda likelihood, parts: scipy.stats.laplace(parts[0], scale_of(likelihood, parts)),
+    "student_t": student_t,
+    "poisson": lambda likelihood, parts: scipy.stats.poisson(mean_count(likelihood, parts)),
+    "negative_binomial": negative_binomial,
+    "beta_binomial": beta_binomial,
+}
+
+
+discrete = fixture_of(lambda name: CASES[name][2].levels is not None)
+density = fixture_of(lambda name: not CASES[name][2].is_mass)
+unbounded = fixture_of(lambda name: CASES[name][2].levels is None)
+counting = fixture_of(lambda name: CASES[name][2].counts)
+gaussian = fixture_of(lambda name: "gaussian" in name)
+known = fixture_of(lambda name: CASES[name][0] in LAWS)
+
+
+def law_of(likelihood: Likelihood, parameters: Tensor):
+    name = next(name for name, cls in REGISTRY.items() if cls is type(likelihood))
+    return LAWS[name](likelihood, [part.numpy() for part in parameters.unbind(1)])
+
+
+def unit_of(schema: Schema) -> Tensor:
+    """What one count is in model units, to be multiplied with (…, *tensor_shape); 1 of real numbers."""
+    if schema.levels:
+        return torch.tensor(1 / (schema.levels - 1)).double()
+    scale = torch.tensor(schema.scale if schema.counts else (1.0,)).double()
+    return 1 / scale.reshape(-1, *[1] * (len(schema.tensor_shape) - 1))
+
+
+def learned(likelihood: Likelihood) -> list[Tensor]:
+    """Its parameters besides the last layer's."""
+    return [parameter for name, parameter in likelihood.named_parameters() if not name.startswith("head")]
+
+
+def some_rows(schema: Schema, rows: int = ROWS) -> Tensor:
+    """Rows in model units that differ from column to column."""
+    if schema.levels:
+        drawn = torch.randint(0, schema.levels, (rows, *schema.tensor_shape)).double()
+    elif schema.counts:
+        drawn = torch.poisson(4 * torch.rand(rows, *schema.tensor_shape, dtype=torch.float64).exp())
+    else:
+        drawn = torch.randn(rows, *schema.tensor_shape, dtype=torch.float64)
+    return drawn * unit_of(schema)
 
 
 def every_example(schema: Schema) -> Tensor:
@@ -83,12 +178,24 @@ def table(likelihood: Likelihood, parameters: Tensor) -> tuple[Tensor, Tensor]:
     return wide, likelihood.log_prob(parameters, wide)
 
 
-def log_integral(likelihood: Likelihood, parameters: Tensor, cell: tuple, others: Tensor) -> Tensor:
-    """log ∫ p(x) dx_cell by the trapezoid rule, the other cells held at ``others``: (ROWS,)."""
-    grid = torch.linspace(-40, 40, 40_001, dtype=torch.float64)
+def log_total(likelihood: Likelihood, parameters: Tensor, cell: tuple, others: Tensor) -> Tensor:
+    """log ∫ p(x) dx_cell, or log Σ P(x) over the counts of the cell, the other cells held at ``others``: (ROWS,).
+
+    Integrals by Simpson's rule along x = point ± (e^t − 1), which meets kinks at its ends and reaches heavy tails.
+    """
+    if likelihood.schema.counts:
+        unit = unit_of(likelihood.schema).expand(others.shape[1:])[cell]
+        grid, log_weight = (torch.arange(4000).double() * unit).unsqueeze(-1), torch.zeros(4000, 1)
+    else:
+        t = torch.linspace(0, 25, 20_001, dtype=torch.float64)
+        simpson = torch.tensor([2.0, 4.0]).double().repeat(10_001)[:-1]
+        simpson[[0, -1]] = 1
+        point = likelihood.point(parameters)[(slice(None), *cell)]
+        grid = torch.cat([point + t.expm1().unsqueeze(-1), point - t.expm1().unsqueeze(-1)])
+        log_weight = ((simpson * t[1] / 3).log() + t).repeat(2).unsqueeze(-1)
     targets = others.expand(len(grid), *others.shape).clone()
-    targets[(slice(None), slice(None), *cell)] = grid.unsqueeze(-1)
-    return torch.logsumexp(likelihood.log_prob(parameters, targets), 0) + math.log(80 / 40_000)
+    targets[(slice(None), slice(None), *cell)] = grid
+    return torch.logsumexp(likelihood.log_prob(parameters, targets) + log_weight, 0)
 
 
 def masks(schema: Schema) -> list[Tensor]:
@@ -116,13 +223,21 @@ def test_probabilities_of_all_examples_sum_to_one(discrete):
     np.testing.assert_allclose(log_mass.exp().sum(0), 1, atol=1e-10)
 
 
-def test_density_is_a_product_of_densities_that_integrate_to_one(gaussian):
+def test_density_is_a_product_of_densities_that_integrate_to_one(unbounded):
     """Σᵢ log [p(x) / ∫ p(x) dxᵢ] is log p(x) for a normalised product, and for nothing else that factorises."""
-    parameters = parameters_of(gaussian)
-    x = torch.randn(ROWS, *gaussian.schema.tensor_shape, dtype=torch.float64)
-    log_prob = gaussian.log_prob(parameters, x)
-    each = [log_prob - log_integral(gaussian, parameters, cell, x) for cell in np.ndindex(x.shape[1:])]
+    parameters = parameters_of(unbounded)
+    x = some_rows(unbounded.schema)
+    log_prob = unbounded.log_prob(parameters, x)
+    each = [log_prob - log_total(unbounded, parameters, cell, x) for cell in np.ndindex(x.shape[1:])]
     torch.testing.assert_close(sum(each), log_prob, rtol=0, atol=1e-8)
+
+
+def test_masses_and_densities_are_scipys(known):
+    parameters, schema = parameters_of(known), known.schema
+    x = some_rows(schema, 50 * ROWS).unflatten(0, (50, ROWS))
+    law = law_of(known, parameters)
+    each = law.logpmf((x / unit_of(schema)).round()) if schema.is_mass else law.logpdf(x)
+    np.testing.assert_allclose(known.log_prob(parameters, x), each.reshape(50, ROWS, -1).sum(-1), atol=1e-9)
 
 
 def test_missing_cells_are_summed_out(discrete):
@@ -136,14 +251,14 @@ def test_missing_cells_are_summed_out(discrete):
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
 
 
-def test_missing_cells_are_integrated_out(gaussian):
-    parameters = parameters_of(gaussian)
-    x = torch.randn(ROWS, *gaussian.schema.tensor_shape, dtype=torch.float64)
+def test_missing_cells_are_integrated_out(unbounded):
+    parameters = parameters_of(unbounded)
+    x = some_rows(unbounded.schema)
     for cell in np.ndindex(x.shape[1:]):
         observed = torch.ones(x.shape[1:], dtype=torch.bool)
         observed[cell] = False
-        expected = log_integral(gaussian, parameters, cell, x)
-        torch.testing.assert_close(gaussian.log_prob(parameters, x, observed), expected, rtol=0, atol=1e-8)
+        expected = log_total(unbounded, parameters, cell, x)
+        torch.testing.assert_close(unbounded.log_prob(parameters, x, observed), expected, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("filler", [math.nan, math.inf, -1e30])
@@ -167,12 +282,20 @@ def test_point_is_the_probability_weighted_mean(discrete):
     torch.testing.assert_close(discrete.point(parameters), expected, rtol=0, atol=1e-10)
 
 
-def test_point_is_where_the_gaussian_is_densest(gaussian):
-    target = torch.zeros(ROWS, *gaussian.schema.tensor_shape, dtype=torch.float64)
-    parameters = parameters_of(gaussian)
-    point = gaussian.point(parameters).requires_grad_()
-    slope = torch.autograd.grad(gaussian.log_prob(parameters, point).sum(), point)[0]
+def test_point_is_where_a_density_is_densest(density):
+    target = torch.zeros(ROWS, *density.schema.tensor_shape, dtype=torch.float64)
+    parameters = parameters_of(density)
+    point = density.point(parameters).requires_grad_()
+    slope = torch.autograd.grad(density.log_prob(parameters, point).sum(), point)[0]
     torch.testing.assert_close(slope, target, rtol=0, atol=1e-10)
+
+
+def test_mean_and_variance_are_scipys(known):
+    parameters, unit = parameters_of(known), unit_of(known.schema).numpy()
+    p, law = known.distribution(parameters), law_of(known, parameters)
+    shape = p.mean.shape
+    np.testing.assert_allclose(p.mean, np.broadcast_to(law.mean() * unit, shape))
+    np.testing.assert_allclose(p.variance, np.broadcast_to(law.var() * unit**2, shape))
 
 
 def test_sample_means_are_the_point(likelihood):
@@ -209,12 +332,43 @@ def test_gaussian_samples_are_normal_with_its_density(gaussian):
         assert scipy.stats.kstest(drawn[(slice(None), 0, *cell)].numpy(), law.cdf).pvalue > 1e-4
 
 
+def test_samples_are_distributed_as_scipys(known):
+    """Densities by Kolmogorov–Smirnov; masses by Pearson's chi-square, with those rarer than 10 times as one."""
+    parameters = parameters_of(known)[:1]
+    drawn = (known.distribution(parameters).sample(torch.Size([20_000])) / unit_of(known.schema)).numpy()
+    law, grid = law_of(known, parameters), np.arange(400).reshape(-1, *[1] * (drawn.ndim - 1))
+    if not known.schema.is_mass:
+        uniform = law.cdf(drawn).reshape(20_000, -1).T
+        assert min(scipy.stats.kstest(each, "uniform").pvalue for each in uniform) > 1e-4
+        return
+    np.testing.assert_allclose(drawn, drawn.round(), atol=1e-6)
+    masses = np.broadcast_to(law.pmf(grid), (400, *drawn.shape[1:])).reshape(400, -1).T
+    for seen, mass in zip(drawn.reshape(20_000, -1).T.round().astype(int), masses, strict=True):
+        frequent = 20_000 * mass >= 10
+        counts, awaited = np.bincount(seen, minlength=400)[:400][frequent], 20_000 * mass[frequent]
+        rest = 20_000 - counts.sum(), 20_000 - awaited.sum() + 1e-9
+        statistic = ((counts - awaited) ** 2 / awaited).sum() + (rest[0] - rest[1]) ** 2 / rest[1]
+        assert scipy.stats.chi2.sf(statistic, frequent.sum()) > 1e-4
+
+
 @pytest.mark.parametrize("size", [30.0, 200.0, 1e4])
-def test_wild_parameters_never_give_nan(likelihood, size):
-    """A decoder gone astray costs an enormous number of nats; the number is still one."""
-    parameters = (size * torch.sign(parameters_of(likelihood))).float()
-    target = torch.ones(ROWS, *likelihood.schema.tensor_shape)
-    assert not torch.isnan(likelihood.float().log_prob(parameters, target)).any()
+def test_wild_parameters_give_numbers_and_gradients(likelihood, size):
+    """A decoder gone astray costs an enormous number of nats; the number is still one, and says where to turn."""
+    values = some_rows(likelihood.schema, 40 * ROWS).unflatten(0, (40, ROWS))
+    target = torch.cat([values, torch.zeros_like(values[:1]), torch.ones_like(values[:1])]).float()
+    signs = torch.sign(parameters_of(likelihood)).float()
+    likelihood.float().requires_grad_()
+    for wild in (size * signs, size * torch.randn_like(signs)):
+        log_prob = likelihood.log_prob(wild.requires_grad_(), target)
+        gradients = torch.autograd.grad(log_prob.sum(), [wild, *learned(likelihood)])
+        assert torch.isfinite(log_prob).all() and all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_gradients_are_finite_differences(likelihood):
+    likelihood.requires_grad_()
+    parameters, target = parameters_of(likelihood).detach().requires_grad_(), some_rows(likelihood.schema)
+    inputs = [parameters, *learned(likelihood)]
+    assert torch.autograd.gradcheck(lambda *_: likelihood.log_prob(parameters, target), inputs)
 
 
 class TestBernoulli:
@@ -234,10 +388,145 @@ class TestBernoulli:
             likelihoods.Bernoulli((FEATURES,), Schema(VECTOR, "uint8", levels=levels))
 
 
-@pytest.mark.parametrize("name", [name for name, _, schema in CASES.values() if schema.levels])
-def test_real_numbers_are_refused_by_every_discrete_likelihood(name):
-    with pytest.raises(UserError):
-        REGISTRY[name]((FEATURES,), Schema(VECTOR, "float64", **REAL))
+KINDS = {"levels": Schema(VECTOR, "uint8", levels=2), "counts": COUNTS, "reals": Schema(VECTOR, "float64", **REAL)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", REGISTRY)
+def test_values_of_another_kind_are_refused_with_a_remedy(name, kind):
+    """Only a density of levels, as if they were real numbers, is let pass."""
+    if REGISTRY[name].support == kind or (REGISTRY[name].support, kind) == ("reals", "levels"):
+        REGISTRY[name]((FEATURES,), KINDS[kind])
+        return
+    with pytest.raises(UserError, match="use likelihood.name=|binaris") as caught:
+        REGISTRY[name]((FEATURES,), KINDS[kind])
+    if name != "bernoulli":
+        remedy = str(caught.value).rpartition("=")[2].strip(".")
+        REGISTRY[remedy]((FEATURES,), KINDS[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_suits_the_data(kind):
+    section = likelihoods.default_for(KINDS[kind], torch.zeros(10, *VECTOR, dtype=torch.uint8))
+    REGISTRY[section.pop("name")]((FEATURES,), KINDS[kind], **section)
+
+
+def started(name: str, schema: Schema, rows: Tensor, **keywords: object):
+    """p(x | z) of one row at features of 0, after the likelihood has been shown the rows."""
+    likelihood = REGISTRY[name]((FEATURES,), schema, **keywords)
+    likelihood.start_at(rows.float())
+    return likelihood, likelihood(torch.zeros(1, FEATURES)).detach()
+
+
+class TestStart:
+    """Columns and channels with different laws: each starts at its own marginal."""
+
+    @pytest.mark.parametrize("schema", [COUNTS, COUNT_IMAGES], ids=["vector", "image"])
+    @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+    def test_of_counts(self, name, schema):
+        channels = (-1,) + (1,) * (len(schema.tensor_shape) - 1)
+        rate = torch.tensor([0.5, 6.0, 60.0])[: schema.tensor_shape[0]].reshape(channels)
+        mixed = rate * torch.distributions.Gamma(2.0, 2.0).sample((500, *schema.tensor_shape))
+        rows = torch.poisson(mixed) * unit_of(schema).float()
+        likelihood, parameters = started(name, schema, rows)
+        p = likelihood.distribution(parameters)
+        columns = rows.transpose(0, 1).flatten(1)
+        place = (0, slice(None)) + (0,) * (len(schema.tensor_shape) - 1)
+        torch.testing.assert_close(p.mean[place], columns.mean(1), rtol=1e-4, atol=0)
+        if name == "negative_binomial":
+            torch.testing.assert_close(p.variance[place].detach(), columns.var(1, correction=0), rtol=1e-3, atol=0)
+
+    @pytest.mark.parametrize("scale", ["learned", "predicted"])
+    @pytest.mark.parametrize("name", ["laplace", "student_t"])
+    @pytest.mark.parametrize("shape", [VECTOR, IMAGE], ids=["vector", "image"])
+    def test_of_real_numbers(self, name, scale, shape):
+        schema = Schema(shape, "float64", **REAL)
+        channels = (-1,) + (1,) * (len(schema.tensor_shape) - 1)
+        spread = torch.tensor([0.1, 1.0, 20.0])[: schema.tensor_shape[0]].reshape(channels)
+        rows = spread * (1 + torch.distributions.Laplace(0.0, 1.0).sample((999, *schema.tensor_shape)))
+        likelihood, parameters = started(name, schema, rows, scale=scale)
+        columns = rows.transpose(0, 1).flatten(1)
+        law = likelihood.values(parameters)
+        place = (0, slice(None)) + (0,) * (len(schema.tensor_shape) - 1)
+        torch.testing.assert_close(law.loc[place], columns.quantile(0.5, 1), rtol=1e-2, atol=1e-6)
+        distance = (columns - law.loc[place].unsqueeze(1)).abs().mean(1)
+        torch.testing.assert_close(law.scale.detach()[place], distance, rtol=1e-4, atol=0)
+
+    @pytest.mark.parametrize("levels", [2, 11, 256])
+    def test_of_levels(self, levels):
+        schema = Schema(VECTOR, "uint8", levels=levels)
+        chance = torch.distributions.Beta(torch.tensor([0.5, 2.0, 9.0]), torch.tensor([1.0, 3.0, 2.0])).sample((2000,))
+        rows = torch.distributions.Binomial(levels - 1, chance).sample() / (levels - 1)
+        likelihood, parameters = started("beta_binomial", schema, rows)
+        p = likelihood.distribution(parameters)
+        torch.testing.assert_close(p.mean[0], rows.mean(0), rtol=1e-4, atol=0)
+        torch.testing.assert_close(p.variance[0], rows.var(0, correction=0), rtol=1e-3, atol=0)
+
+    def test_of_columns_that_never_vary(self, likelihood):
+        """All rows equal, at the least value there is: what starts there is finite."""
+        likelihood.start_at(torch.zeros(20, *likelihood.schema.tensor_shape, dtype=torch.float64))
+        features = torch.zeros(1, FEATURES, dtype=torch.float64)
+        log_prob = likelihood.log_prob(likelihood(features), torch.zeros(likelihood.schema.tensor_shape).double())
+        assert torch.isfinite(log_prob).all()
+
+
+class TestCounts:
+    @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+    def test_large_counts_keep_their_digits_in_single_precision(self, name):
+        schema = Schema((1,), "int64", counts=True, scale=(1234.5,))
+        likelihood = REGISTRY[name]((FEATURES,), schema).requires_grad_(False)
+        counts = np.array([[0], [1], [99_000], [100_003], [1_000_001]])
+        rows = schema.to_tensor(torch.from_numpy(counts))
+        parameters = torch.full((1, 1, 1), 100_000 / 1234.5)
+        law = law_of(likelihood, parameters.double())
+        np.testing.assert_allclose(likelihood.log_prob(parameters, rows), law.logpmf(counts)[..., 0].ravel(), rtol=1e-5)
+
+    def test_a_dispersion_of_nought_is_poissons_law(self):
+        likelihood = build("negative_binomial", {}, COUNTS)
+        nn.init.constant_(likelihood.raw_dispersion, -1e4)
+        likelihood.requires_grad_()
+        parameters = parameters_of(likelihood)
+        x = some_rows(COUNTS, 30 * ROWS).unflatten(0, (30, ROWS))
+        log_prob = likelihood.log_prob(parameters, x)
+        poisson = scipy.stats.poisson(mean_count(likelihood, [parameters[:, 0].detach().numpy()]))
+        np.testing.assert_allclose(
+            log_prob.detach(), poisson.logpmf((x / unit_of(COUNTS)).round()).sum(-1), rtol=0, atol=1e-5
+        )
+        log_prob.sum().backward()
+        assert all(torch.isfinite(parameter.grad).all() for parameter in likelihood.parameters())
+
+    def test_samples_and_points_are_in_model_units(self, counting):
+        parameters = parameters_of(counting)
+        raw = counting.schema.to_raw(counting.distribution(parameters).sample().float())
+        again = counting.schema.to_tensor(torch.from_numpy(raw.astype(np.int64)))
+        assert (raw >= 0).all() and raw.max() > 0
+        assert torch.isfinite(counting.log_prob(parameters, again)).all()
+
+
+class TestStudentT:
+    schema = Schema(VECTOR, "float64", **REAL)
+
+    @pytest.mark.parametrize("raw", [-1e4, 0.0, 1e4])
+    def test_learned_degrees_of_freedom_leave_a_mean_and_a_variance(self, raw):
+        likelihood = build("student_t", {}, self.schema)
+        nn.init.constant_(likelihood.raw_dof, raw)
+        assert torch.isfinite(likelihood.distribution(parameters_of(likelihood)).variance).all()
+
+    def test_the_point_of_cauchys_law_is_its_location(self):
+        likelihood = build("student_t", {"dof": 1.0}, self.schema)
+        parameters = parameters_of(likelihood)
+        assert torch.equal(likelihood.point(parameters), parameters[:, 0])
+
+    @pytest.mark.parametrize("dof", [0.0, -1.0, math.nan, 101.0, "fixed"])
+    def test_impossible_degrees_of_freedom_are_refused(self, dof):
+        with pytest.raises(UserError, match="dof"):
+            likelihoods.StudentT((FEATURES,), self.schema, dof=dof)
+
+    @pytest.mark.parametrize("name", ["student_t", "laplace"])
+    def test_impossible_scales_are_refused(self, name):
+        for scale in (0.0, -1.0, math.nan, math.inf, "optimal"):
+            with pytest.raises(UserError, match="scale"):
+                REGISTRY[name]((FEATURES,), self.schema, scale=scale)
 
 
 def test_a_categorical_over_too_many_levels_is_refused():

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +13,10 @@ from torch import Tensor
 import variate
 from variate import estimate
 from variate.checkpoint import Run
-from variate.data import dataset
 from variate.data.dataset import Dataset
+from variate.data.load import load
 from variate.data.schema import Schema
 from variate.latents import Diagonal
-from variate.model import Label
 from variate.objectives import Elbo
 from variate.train import Step
 
@@ -99,9 +97,6 @@ def linear(request, tiny_run) -> LinearGaussian:
     schema = Schema((VALUES,), "float64", offset=offset, scale=scale, labels=sections.pop("labels", None))
     run = tiny_run(schema, likelihood={"name": "gaussian", "sigma": SIGMA}, **sections)
     run.model.requires_grad_(False)
-    if run.conditional:
-        run = replace(run, model=run.model.float())
-        run.model.context = Label(len(COUNTS))
     return LinearGaussian(run).learn_posterior()
 
 
@@ -116,7 +111,7 @@ class TestLinearGaussian:
     def test_an_array_is_read_in_the_units_that_the_model_learned(self, linear):
         """Rows that come without the model's schema are not to be standardised by their own mean and scale."""
         values, labels = linear.data.values.numpy(), linear.data.labels
-        again = dataset.load(values, None if labels is None else labels.numpy())
+        again = load(values, None if labels is None else labels.numpy())
         found = estimate.log_likelihood(linear.run, again, samples=3)
         expected = estimate.log_likelihood(linear.run, linear.data, samples=3)
         torch.testing.assert_close(found.nats, expected.nats)
@@ -209,7 +204,7 @@ def gaps(tmp_path_factory) -> tuple[np.ndarray, float]:
     law = scipy.stats.multivariate_normal(3 * rng.normal(size=12), loadings @ loadings.T + np.diag(noise**2))
     run = variate.fit(law.rvs(6000, random_state=rng), out=tmp_path_factory.mktemp("law") / "run")
     fresh = law.rvs(1000, random_state=rng)
-    result = estimate.log_likelihood(run, dataset.load(fresh), samples=100)
+    result = estimate.log_likelihood(run, load(fresh), samples=100)
     return result.nats.numpy() - law.logpdf(fresh), result.mean_mc_se
 
 

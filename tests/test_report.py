@@ -17,8 +17,8 @@ from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
 from variate.apps.report import COLUMNS, PAIRS, _text, report
 from variate.checkpoint import RunFolder
-from variate.data import dataset
-from variate.data.schema import infer_schema
+from variate.data.infer import infer_schema
+from variate.data.load import load
 from variate.outputs import as_bytes
 
 SAMPLES, ROWS = 3, 20
@@ -74,7 +74,7 @@ def tiles(image, schema, count, columns):
 
 @pytest.fixture(scope="module")
 def digits():
-    return dataset.load("digits:test")
+    return load("digits:test")
 
 
 def fitted(folder, data="digits", **options):
@@ -202,7 +202,7 @@ def test_an_unconditional_model_has_no_rows_of_classes(tmp_path, digits):
 def test_vectors_get_histograms(tmp_path, latents, conditional):
     values = np.random.default_rng(0).normal(size=(300, 5)) * 3 + 7
     labels = (values[:, 0] > 7).astype(int)
-    data = dataset.load(values, labels if conditional else None)
+    data = load(values, labels if conditional else None)
     run = fitted(tmp_path, data, overrides=[f"latent.size={latents}"], conditional=conditional)
     path = report(run, data, samples=SAMPLES, rows=ROWS, out=tmp_path / "elsewhere")
     page = Page(path.read_text())
@@ -221,7 +221,7 @@ def test_a_score_that_is_not_finite_is_named_and_not_drawn(run, digits, monkeypa
 
 def test_colour_images(tmp_path):
     values = np.random.default_rng(0).integers(0, 16, size=(60, 5, 7, 3), dtype=np.uint8)
-    data = dataset.load(values, levels=16)
+    data = load(values, levels=16)
     overrides = ["encoder.hidden=[8]", "decoder.hidden=[8]", "latent.size=2"]
     page = Page(report(fitted(tmp_path, data, overrides=overrides), data, samples=SAMPLES, rows=ROWS).read_text())
     scale = pictures.tile_scale(data.schema)

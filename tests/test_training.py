@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from variate import cli, config, train
 from variate.apps.fit import fit
 from variate.config import Training
-from variate.data import dataset
+from variate.data import named
 from variate.data.dataset import Dataset
+from variate.data.load import load
 from variate.errors import UserError
 from variate.train import Interrupted, Step, Trainer
 
@@ -29,7 +30,7 @@ SETTINGS = {"batch_size": 20, "least_steps": 0, "rampup_steps": 5, "learning_rat
 
 def trainer(rows: Dataset | None = None, valid: Dataset | None = None, *overrides: str, **settings) -> Trainer:
     """A tiny model on 60 rows of real numbers: three steps to an epoch, or one with ``batch_size=60``."""
-    rows = dataset.load(table(60)) if rows is None else rows
+    rows = load(table(60)) if rows is None else rows
     valid = replace(rows, values=torch.from_numpy(table(20, seed=1))) if valid is None else valid
     model, objective, _ = config.build(described(rows, *overrides), rows.schema)
     return Trainer(Step(model, objective), Training(**SETTINGS | settings), rows, valid)
@@ -56,7 +57,7 @@ class Watched(Dataset):
 
 
 def watched(hook: Callable[[int], float], n: int = 60) -> Watched:
-    plain = dataset.load(table(n))
+    plain = load(table(n))
     return Watched(plain.values, plain.labels, plain.schema, hook=hook)
 
 
@@ -75,7 +76,7 @@ def poison(*steps: int, times: int = 1, value: float = math.inf) -> Callable[[in
 
 
 def test_a_step_in_ones_own_loop_learns():
-    rows = dataset.load(table(200))
+    rows = load(table(200))
     model, objective, _ = config.build(described(rows), rows.schema)
     step = Step(model, objective)
     optimizer = torch.optim.Adam(step.parameters(), lr=0.01)
@@ -91,7 +92,7 @@ def test_a_step_in_ones_own_loop_learns():
 
 def test_a_steps_loss_is_the_weighted_mean_over_rows():
     """Rows of weight 0 count for nothing: the loss is that of the others alone."""
-    rows = dataset.load(table(8))
+    rows = load(table(8))
     model, objective, _ = config.build(described(rows), rows.schema)
     step, draws = Step(model, objective), torch.randn(1, 8, 2)
     weight = torch.tensor([1.0, 1, 1, 1, 1, 0, 0, 0])
@@ -319,7 +320,7 @@ def test_a_rollback_is_told_and_recorded(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("patience", [1, 3])
 def test_early_stopping_waits_as_long_as_it_is_told(patience):
     """Training rows of ones, validation rows of zeros: every epoch is worse than the first."""
-    ones, zeros = (dataset.load(np.full((60, 5), value, np.uint8), levels=2) for value in (1, 0))
+    ones, zeros = (load(np.full((60, 5), value, np.uint8), levels=2) for value in (1, 0))
     trained = trainer(ones, zeros, patience=patience, epochs=20)
     done = list(trained.epochs())
     assert [record["improved"] for record in done] == [True] + patience * [False]
@@ -327,7 +328,7 @@ def test_early_stopping_waits_as_long_as_it_is_told(patience):
 
 
 def test_no_patience_means_all_epochs():
-    ones, zeros = (dataset.load(np.full((60, 5), value, np.uint8), levels=2) for value in (1, 0))
+    ones, zeros = (load(np.full((60, 5), value, np.uint8), levels=2) for value in (1, 0))
     assert len(list(trainer(ones, zeros, patience=0, epochs=6).epochs())) == 6
 
 
@@ -446,7 +447,7 @@ def test_the_model_file_holds_the_averages_of_the_best_epoch(tmp_path):
 
 def disturbed(values: np.ndarray) -> np.ndarray:
     """The same rows, but one that the split holds out is replaced by another that is as legal."""
-    held_out = {row.tobytes() for row in dataset.load(values).split(0)[1].values.numpy()}
+    held_out = {row.tobytes() for row in load(values).split(0)[1].values.numpy()}
     place = next(i for i, row in enumerate(values) if row.tobytes() in held_out)
     changed = values.copy()
     changed[place] = values[place][::-1]
@@ -465,8 +466,8 @@ def test_validation_rows_never_influence_the_weights(tmp_path, values):
 
 
 def test_the_test_part_of_a_named_set_is_never_opened(tmp_path, monkeypatch):
-    asked, plain = [], dataset.named.load
-    monkeypatch.setattr(dataset.named, "load", lambda name, part: asked.append(part) or plain(name, part))
+    asked, plain = [], named.load
+    monkeypatch.setattr(named, "load", lambda name, part: asked.append(part) or plain(name, part))
     fit("digits", out=tmp_path, epochs=1, overrides=TINY)
     assert set(asked) == {"train"}
 

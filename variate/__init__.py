@@ -2,9 +2,27 @@
 
 import importlib
 
-__all__ = ["UserError", "evaluate", "fit", "info", "load", "reconstruct", "report", "sample"]
+__all__ = [
+    "VAE",
+    "Autoencoder",
+    "UserError",
+    "embed",
+    "evaluate",
+    "fit",
+    "info",
+    "load",
+    "reconstruct",
+    "report",
+    "sample",
+    "score",
+]
 
-_HOMES = {"UserError": "variate.errors", "load": "variate.checkpoint"}
+_HOMES = {
+    "Autoencoder": "variate.estimators",
+    "UserError": "variate.errors",
+    "VAE": "variate.estimators",
+    "load": "variate.checkpoint",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_bytes
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from variate import config as configuration
 from variate.data.schema import Schema
@@ -20,9 +21,9 @@ from variate.errors import UserError
 from variate.files import write_atomic
 from variate.model import Model
 
-__all__ = ["FORMAT", "Run", "RunFolder", "load", "save_model"]
+__all__ = ["FORMAT", "Run", "RunFolder", "load", "pack", "save_model", "unpack"]
 
-FORMAT = 1
+FORMAT, READABLE = 2, (1, 2)  # format 1 has no layouts, and only labels as context: the defaults say what it meant
 KEY = "variate"
 
 
@@ -35,6 +36,7 @@ class Run:
     config: dict[str, dict]
     info: dict
     path: Path
+    format: int = FORMAT
 
     @property
     def deterministic(self) -> bool:
@@ -45,8 +47,22 @@ class Run:
         return self.model.context is not None
 
     @property
+    def labelled(self) -> bool:
+        """Whether it is conditional on a label, which has frequencies and can be summed out."""
+        return self.config["context"]["name"] == "label"
+
+    @property
+    def generates(self) -> bool:
+        """Whether there is a prior to draw from: a deterministic autoencoder's is fitted to its codes afterwards."""
+        return not self.deterministic or self.info.get("prior") == "fitted"
+
+    @property
     def binarize(self) -> str:
         return self.config["data"]["binarize"]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
 
     @property
     def folder(self) -> "RunFolder":
@@ -105,8 +121,13 @@ def save_model(path: Path, model: Model, schema: Schema, config: dict, info: dic
     _write(path, model.state_dict(), {"config": config, "info": info, "schema": schema.to_json()})
 
 
-def load(path: str | os.PathLike) -> Run:
-    """A run folder or a model file → ``Run``. Raises ``UserError`` for whatever is not a whole model of variate's."""
+def load(path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -> Run:
+    """A run folder or a model file → ``Run``.
+
+    A model of one's own networks needs them again, as ``modules={"encoder": …, "decoder": …}``: the file holds their
+    weights, which are put into copies of them, and no code. Raises ``UserError`` for whatever is not a whole model of
+    variate's.
+    """
     place = Path(path)
     file = RunFolder(place).model if place.is_dir() else place
     if not file.is_file():
@@ -119,13 +140,31 @@ def load(path: str | os.PathLike) -> Run:
     schema, config = _schema(described, file), _config(described, file)
     try:
         with torch.device("meta"):  # shapes first: a hostile configuration allocates nothing
-            expected = configuration.build(config, schema)[0].state_dict()
+            expected = configuration.build(config, schema, modules=modules)[0].state_dict()
     except UserError as error:
         raise UserError(f"{file} cannot be loaded: {error}") from None
     _check_tensors(expected, tensors, file)
-    model = configuration.build(config, schema)[0]
+    model = configuration.build(config, schema, modules=modules)[0]
     model.load_state_dict(tensors)
-    return Run(model.requires_grad_(False), schema, config, described["info"], file)
+    return Run(model.requires_grad_(False).eval(), schema, config, described["info"], file, described["format"])
+
+
+def pack(run: Run) -> dict:
+    """A run as plain bytes and JSON values, for whoever has to pickle it; ``unpack`` is the inverse."""
+    tensors = {name: tensor.contiguous() for name, tensor in run.model.state_dict().items()}
+    described = {"config": run.config, "info": run.info, "schema": run.schema.to_json(), "path": str(run.path)}
+    return {"tensors": save(tensors), "described": json.dumps(described)}
+
+
+def unpack(packed: dict, modules: dict[str, nn.Module] | None = None) -> Run:
+    """The run that was packed. What comes out of a pickle is as trustworthy as the pickle: shapes are not checked."""
+    described = json.loads(packed["described"])
+    schema = Schema.from_json(described["schema"])
+    model = configuration.build(described["config"], schema, modules=modules)[0]
+    model.load_state_dict(load_bytes(packed["tensors"]))
+    return Run(
+        model.requires_grad_(False).eval(), schema, described["config"], described["info"], Path(described["path"])
+    )
 
 
 def _write(path: Path, tensors: dict[str, Tensor], described: dict) -> None:
@@ -145,10 +184,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from None
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
-        raise UserError(
-            f"{path} has a format that this version does not know: it reads format {FORMAT}; update variate."
-        )
+    if not isinstance(described, dict) or described.get("format") not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise UserError(f"{path} has a format that this version does not know: it reads {known}; update variate.")
     return tensors, described
 
 
@@ -161,9 +199,9 @@ def _schema(described: dict, file: Path) -> Schema:
 
 def _config(described: dict, file: Path) -> dict[str, dict]:
     config = described.get("config")
-    if isinstance(config, dict) and set(config) == set(configuration.DEFAULTS):
+    if isinstance(config, dict) and {"encoder", "likelihood"} <= set(config) <= set(configuration.DEFAULTS):
         if all(isinstance(section, dict) for section in config.values()):
-            return config
+            return configuration.DEFAULTS | config
     raise UserError(f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`.")
 
 

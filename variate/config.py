@@ -17,17 +17,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from variate import latents, likelihoods, networks, noise, objectives
+from torch import nn
+
+from variate import contexts, latents, likelihoods, networks, noise, objectives
 from variate.data import binarize
 from variate.data.dataset import Dataset
+from variate.data.infer import count_scale
 from variate.data.schema import Schema
 from variate.errors import UserError, suggest
-from variate.model import Label, Model
+from variate.model import Model
 from variate.networks.layers import ShowAtoms
 
 __all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
 
 LARGEST, MOST_LAYERS = 10_000_000, 1024
+OWN = "own"  # the file in networks/ for modules that the user brings
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULTS: dict[str, dict] = {
     "data": {"binarize": "none"},
@@ -106,6 +110,7 @@ def registries() -> dict[str, dict[str, type]]:
         "prior": registry(latents, latents.Prior),
         "likelihood": registry(likelihoods, likelihoods.Likelihood),
         "objective": registry(objectives, objectives.Objective),
+        "context": registry(contexts, contexts.Context),
     }
 
 
@@ -115,8 +120,8 @@ def recipes() -> list[str]:
 
 
 def default_recipe(schema: Schema) -> str:
-    """ "vae" (convolutional) for images from 8 × 8 up, "vector" for everything else."""
-    return "vae" if schema.is_image and min(schema.tensor_shape[1:]) >= 8 else "vector"
+    """ "vae" (convolutional) where every axis of places has 8 or more, "vector" for everything else."""
+    return "vae" if schema.axes.spatial and min(schema.tensor_shape[1:]) >= 8 else "vector"
 
 
 def load_recipe(recipe: str, overrides: list[str] | None = None) -> dict[str, dict]:
@@ -159,11 +164,26 @@ def _parse_override(override: str) -> tuple[str, str, object]:
 
 
 def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
-    """Replace "auto" by what suits the training rows."""
+    """Replace "auto" by what suits the training rows: networks, the size of the latent, the likelihood."""
+    config = config | {part: config[part] | _network_for(rows.schema) for part in _auto(config)}
+    if config["latent"].get("size") == "auto":
+        size = 32 if rows.schema.axes.spatial else max(1, min(16, rows.schema.size // 2))
+        config = config | {"latent": config["latent"] | {"size": size}}
     if config["likelihood"].get("name") != "auto":
         return config
     chosen = likelihoods.default_for(model_schema(config, rows.schema), rows.values)
     return config | {"likelihood": chosen | {k: v for k, v in config["likelihood"].items() if k != "name"}}
+
+
+def _auto(config: dict[str, dict]) -> list[str]:
+    return [part for part in ("encoder", "decoder") if config[part].get("name") == "auto"]
+
+
+def _network_for(schema: Schema) -> dict:
+    """Convolutions where neighbours are near each other and there are enough of them, else dense layers."""
+    if default_recipe(schema) == "vae":
+        return {"name": "conv"}
+    return {"name": "mlp", "hidden": [128, 128], "skip": True}
 
 
 def model_schema(config: dict[str, dict], schema: Schema) -> Schema:
@@ -173,25 +193,42 @@ def model_schema(config: dict[str, dict], schema: Schema) -> Schema:
         return schema
     if schema.levels is None:
         raise UserError(f"data.binarize={name} needs whole-number levels, but the data holds real numbers.")
-    return replace(schema, levels=2)
+    return replace(schema, levels=2, divisor=1)
 
 
-def build(config: dict[str, dict], schema: Schema, seed: int = 0) -> tuple[Model, objectives.Objective, Training]:
-    """A checked configuration → (model with seeded weights, objective, training settings)."""
+def as_scored(config: dict[str, dict], rows: Dataset) -> Dataset:
+    """The rows under the schema that the likelihood can score: counts, where it is a likelihood of counts."""
+    cls = registry(likelihoods, likelihoods.Likelihood).get(str(config["likelihood"].get("name")))
+    if cls is None or cls.support != "counts" or rows.schema.counts:
+        return rows
+    if rows.values.is_floating_point() and bool((rows.values != rows.values.round()).any()) or rows.values.min() < 0:
+        name = config["likelihood"]["name"]
+        raise UserError(f"likelihood.name={name} needs whole numbers 0, 1, 2, …, but {rows.name} holds others.")
+    scale = count_scale(rows.values.numpy(), rows.schema.layout)
+    return replace(rows, schema=replace(rows.schema, levels=None, divisor=1, counts=True, offset=(0.0,), scale=scale))
+
+
+def build(
+    config: dict[str, dict], schema: Schema, seed: int = 0, modules: dict[str, nn.Module] | None = None
+) -> tuple[Model, objectives.Objective, Training]:
+    """A checked configuration → (model with seeded weights, objective, training settings).
+
+    ``modules``: the user's own networks, for those of "encoder" and "decoder" whose name is "own".
+    """
     known = registries()
     _check_keys(config["data"], {"binarize"}, "data")
     scored = model_schema(config, schema)
     with noise.seeded(seed, "weights"):
-        context = _context(config["context"], schema)
+        context = _context(config, known, schema)
         wide = context.size if context else 0
-        encoder = _encoder(config, known, scored, wide)
+        encoder = _encoder(config, known, scored, wide, modules or {})
         size = config["latent"].get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 65536:
             raise UserError(f"latent.size={size!r} must be a whole number of at least 1.")
         posterior = _make("posterior", config, known, encoder.features[0], size)
         latent = known["latent"][_name("latent", config, known)](posterior, _make("prior", config, known, size, wide))
         _check_keys(config["latent"], {"name", "size"}, "latent")
-        decoder = _make("decoder", config, known, latent.code_size, scored.tensor_shape, wide)
+        decoder = _network("decoder", config, known, modules or {}, latent.code_size, scored.tensor_shape, wide)
         likelihood = _make("likelihood", config, known, decoder.features, scored)
         model = Model(encoder, latent, decoder, likelihood, context)
     objective = _make("objective", config, known)
@@ -203,35 +240,51 @@ def build(config: dict[str, dict], schema: Schema, seed: int = 0) -> tuple[Model
     return model, objective, _call(Training, (), config["train"], "train")
 
 
-def _encoder(config: dict[str, dict], known: dict[str, dict[str, type]], scored: Schema, context: int) -> typing.Any:
-    """The encoder; where the likelihood has atoms, it is shown them."""
+def _encoder(
+    config: dict[str, dict],
+    known: dict[str, dict[str, type]],
+    scored: Schema,
+    context: int,
+    modules: dict[str, nn.Module],
+) -> typing.Any:
+    """The encoder; where the likelihood has atoms, one of ours is shown them."""
     atoms = config["likelihood"].get("atoms") or ()
     if not scored.levels or not isinstance(atoms, list | tuple) or not all(type(atom) is int for atom in atoms):
         atoms = ()  # what is wrong with them, the likelihood will say
+    if config["encoder"].get("name") == OWN or not atoms:
+        return _network("encoder", config, known, modules, scored.tensor_shape, context)
     shape = ShowAtoms.shape(scored.tensor_shape, tuple(atoms))
-    encoder = _make("encoder", config, known, shape, context)
-    return ShowAtoms(encoder, tuple(atoms), scored.levels) if atoms and scored.levels else encoder
+    encoder = _network("encoder", config, known, modules, shape, context)
+    return ShowAtoms(encoder, tuple(atoms), scored.levels or 0)
 
 
-def _context(section: dict, schema: Schema) -> Label | None:
-    _check_keys(section, {"name"}, "context")
-    name = section.get("name")
-    if name == "none":
-        return None
-    if name != "label":
-        raise UserError(f"context.name={name!r} is not one of none, label{suggest(str(name), ['none', 'label'])}.")
-    if not schema.labels:
-        raise UserError(
-            "a conditional model needs labels, but the data has none: give labels or leave out --conditional."
-        )
-    return Label(len(schema.labels))
+def _network(
+    part: str,
+    config: dict[str, dict],
+    known: dict[str, dict[str, type]],
+    modules: dict[str, nn.Module],
+    *args: object,
+) -> typing.Any:
+    if config[part].get("name") != OWN:
+        return _make(part, config, known, *args)
+    if part not in modules:
+        kind = config[part].get("kind") or "module"
+        raise UserError(f"its {part} is your own {kind}: give it as modules={{'{part}': …}}.")
+    return _make(part, config, known, modules[part], *args)
+
+
+def _context(config: dict[str, dict], known: dict[str, dict[str, type]], schema: Schema) -> typing.Any:
+    if config["context"].get("name") != "none":
+        return _make("context", config, known, schema)
+    _check_keys(config["context"], {"name"}, "context")
+    return None
 
 
 def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type]]) -> str:
     name = config[section].get("name")
     if not isinstance(name, str) or name not in known[section]:
-        names = ", ".join(known[section])
-        raise UserError(f"{section}.name={name!r} is not one of {names}{suggest(str(name), known[section])}.")
+        names = [*known[section], *(["none"] if section == "context" else [])]
+        raise UserError(f"{section}.name={name!r} is not one of {', '.join(names)}{suggest(str(name), names)}.")
     return name
 
 
@@ -257,6 +310,8 @@ def _call(cls: Callable, args: tuple, values: dict, section: str) -> typing.Any:
         _check_range(value, f"{section}.{key}")
     try:
         return cls(*args, **checked)
+    except UserError:
+        raise
     except (ValueError, RuntimeError, OverflowError) as error:
         raise UserError(f"[{section}] {values} cannot be built: {error}.") from error
 

@@ -1,9 +1,31 @@
 """What people read while variate works: plain lines on standard error, so that standard output stays for results."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["say"]
+from variate.progress import quiet
+
+__all__ = ["say", "silent"]
+
+_silences = 0  # how many `silent()` blocks we are inside of
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    if not _silences:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def silent(asked: bool = True) -> Iterator[None]:
+    """Neither lines nor progress inside this block, if that is ``asked``."""
+    global _silences
+    if not asked:
+        yield
+        return
+    _silences += 1
+    try:
+        with quiet():
+            yield
+    finally:
+        _silences -= 1

@@ -1,4 +1,4 @@
-"""What ``torch.distributions`` lacks: Gaussians that take their noise, grids of levels, and exact KL between them."""
+"""What ``torch.distributions`` lacks: Gaussians that take their noise, exact KL between them, grids and counts."""
 
 import math
 
@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import (
+    Binomial,
     Categorical,
     Distribution,
+    Gamma,
     Independent,
     MultivariateNormal,
     Normal,
@@ -16,10 +18,13 @@ from torch.distributions import (
 )
 
 __all__ = [
+    "Counts",
     "DiagonalNormal",
     "DiscretizedLogisticMixture",
     "FullNormal",
+    "GridBetaBinomial",
     "Levels",
+    "NormalMixture",
     "PointMass",
     "kl_per_unit",
 ]
@@ -53,6 +58,50 @@ class FullNormal(MultivariateNormal):
 
     def rsample_from(self, noise: Tensor) -> Tensor:
         return self.loc + torch.einsum("...ij,...j->...i", self._unbroadcasted_scale_tril, noise)
+
+
+class NormalMixture(Distribution):
+    """p(x) = Σ_k π_k N(x; m_k, L_k L_kᵀ), π = softmax(logits). Shapes: logits (…, K), means (…, K, d), L (K, d, d).
+
+    ``rsample_from(noise)`` takes d + 1 normals: the last one picks the component, the k for which Φ(ε_{d+1}) falls
+    into π_1 + … + π_k, and the sample is m_k + L_k ε. Its gradient does not know the weights. There is no closed form
+    of a KL divergence to a mixture.
+
+    >>> law = NormalMixture(torch.zeros(2), torch.tensor([[-3.0], [3.0]]), torch.ones(2, 1, 1))
+    >>> law.rsample_from(torch.tensor([[0.5, -1.0], [0.5, 1.0]])).tolist(), law.mean.item(), law.variance.item()
+    ([[-2.5], [3.5]], 0.0, 10.0)
+    """
+
+    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
+
+    def __init__(self, logits: Tensor, means: Tensor, scale_tril: Tensor):
+        self.logits, self.means, self.scale_tril = logits, means, scale_tril
+        super().__init__(logits.shape[:-1], means.shape[-1:], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """One solve per component against all rows, (K, d, rows), because the rows share the L_k."""
+        centred = (value.unsqueeze(-2) - self.means).movedim(-2, 0)
+        white = torch.linalg.solve_triangular(self.scale_tril, centred.flatten(1, -2).mT, upper=False)
+        squared = white.square().sum(-2).unflatten(-1, centred.shape[1:-1]).movedim(0, -1)
+        log_determinant = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = math.log(2 * math.pi) * value.shape[-1] / 2
+        return torch.logsumexp(self.logits.log_softmax(-1) - squared / 2 - log_determinant, -1) - constant
+
+    def rsample_from(self, noise: Tensor) -> Tensor:
+        cumulated = self.logits.softmax(-1).cumsum(-1)
+        pick = (cumulated < torch.special.ndtr(noise[..., -1:])).sum(-1).clamp(max=self.logits.shape[-1] - 1)
+        each = self.means + torch.einsum("kij,...j->...ki", self.scale_tril, noise[..., :-1])
+        return each.gather(-2, pick[..., None, None].expand(*pick.shape, 1, each.shape[-1])).squeeze(-2)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.einsum("...k,...kd->...d", self.logits.softmax(-1), self.means)
+
+    @property
+    def variance(self) -> Tensor:
+        """E_k[Var] + Var_k[m]."""
+        within, between = self.scale_tril.square().sum(-1), (self.means - self.mean.unsqueeze(-2)) ** 2
+        return torch.einsum("...k,...kd->...d", self.logits.softmax(-1), within + between)
 
 
 @register_kl(DiagonalNormal, FullNormal)
@@ -135,6 +184,92 @@ class Levels(Distribution):
     def mean(self) -> Tensor:
         grid = torch.arange(self.last + 1, device=self.logits.device, dtype=self.logits.dtype) / self.last
         return self.logits.softmax(-1) @ grid
+
+
+class Counts(Distribution):
+    """P(u) = P_law(x), x = u · scale + offset: a law of whole numbers, seen in model units.
+
+    A probability stays what it is, so there is no volume term. ``law`` may be in double precision, which large counts
+    need; what comes out has the precision of ``scale``. Shapes: offset and scale broadcast against law's batch shape.
+
+    >>> law = Counts(torch.distributions.Poisson(torch.tensor([8.0])), torch.zeros(1), torch.tensor([4.0]))
+    >>> law.mean.tolist(), law.variance.tolist(), round(law.log_prob(torch.tensor([0.0])).item(), 4)
+    ([2.0], [0.5], -8.0)
+    """
+
+    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
+
+    def __init__(self, law: Distribution, offset: Tensor, scale: Tensor):
+        self.law, self.offset, self.scale = law, offset, scale
+        super().__init__(law.batch_shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        x = (value.double() * self.scale + self.offset).round()
+        return self.law.log_prob(x).to(self.scale.dtype)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
+        return self._in_units(self.law.sample(sample_shape))
+
+    @property
+    def mean(self) -> Tensor:
+        return self._in_units(self.law.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.law.variance / self.scale**2).to(self.scale.dtype)
+
+    def _in_units(self, x: Tensor) -> Tensor:
+        return ((x - self.offset) / self.scale).to(self.scale.dtype)
+
+
+class GridBetaBinomial(Distribution):
+    """P(u = k/n) = C(n, k) B(k + a, n − k + b) / B(a, b) on the grid of L = n + 1 levels; a, b > 0 of shape (…).
+
+    k heads in n tosses of a coin whose probability of heads is Beta(a, b) (Skellam 1948). Log-gammas are taken in
+    double precision: their differences are small.
+
+    >>> law = GridBetaBinomial(torch.tensor(1.0), torch.tensor(1.0), levels=4)
+    >>> law.log_prob(torch.tensor([0.0, 1 / 3, 1.0])).exp(), law.mean
+    (tensor([0.2500, 0.2500, 0.2500]), tensor(0.5000))
+    """
+
+    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
+
+    def __init__(self, a: Tensor, b: Tensor, levels: int):
+        self.a, self.b, self.trials = a, b, levels - 1
+        super().__init__(a.shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        a, b = self.a.double(), self.b.double()
+        heads = (value.double() * self.trials).round()
+        tails = self.trials - heads
+        log_ways = -math.log(self.trials + 1) - _log_beta(heads + 1, tails + 1)  # C(n, k) = 1/((n+1) B(k+1, n−k+1))
+        return (log_ways + _log_beta(heads + a, tails + b) - _log_beta(a, b)).to(self.a.dtype)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
+        log_odds = _log_gamma_sample(self.a, sample_shape) - _log_gamma_sample(self.b, sample_shape)
+        heads = Binomial(self.trials, probs=torch.sigmoid(log_odds), validate_args=False).sample()
+        return (heads / self.trials).to(self.a.dtype)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.a / (self.a + self.b)
+
+    @property
+    def variance(self) -> Tensor:
+        total = self.a + self.b
+        return self.a * self.b * (total + self.trials) / (total**2 * (total + 1) * self.trials)
+
+
+def _log_beta(a: Tensor, b: Tensor) -> Tensor:
+    return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+
+
+def _log_gamma_sample(shape: Tensor, sample_shape: torch.Size) -> Tensor:
+    """log g, g ~ Gamma(shape), as log g' + (log U)/shape with g' ~ Gamma(shape + 1): no shape is too small for it."""
+    above = Gamma(shape.double() + 1, torch.ones((), dtype=torch.float64, device=shape.device), validate_args=False)
+    gamma = above.sample(sample_shape)
+    return gamma.log() - torch.empty_like(gamma).exponential_() / shape.double()
 
 
 class DiscretizedLogisticMixture(Distribution):

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Something the user can mend.
 
     The message is one sentence that names the thing (file, row, column, option) and the remedy. The command

@@ -80,7 +80,7 @@ def _log_weights(run: Run, batch: Batch, labels: Tensor | None, keys: list[bytes
     model = run.model
     c = model.encode_context(labels)
     features = model.encoder(batch.input, c)
-    draws = noise.row_normal(key[0], repr(key[1:]), keys, (samples, model.latent.noise_size)).to(features.device)
+    draws = noise.row_normal(key[0], repr(key[1:]), keys, (samples, model.latent.noise_size)).to(features)
     at_once = max(1, DECODED_AT_ONCE // len(keys))
     parts = []
     for start in range(0, samples, at_once):
@@ -102,12 +102,12 @@ def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, m
     """log p(x|c) ≈ log 1/k Σ_i p(x, z_i|c) / q(z_i|x, c), z_i ~ q   (Burda et al. 2016, eq. 8).
 
     Its expectation is below log p(x|c) and rises to it with k = ``samples``. With ``marginal`` a conditional model
-    gives log p(x) = logsumexp_c [log p(c) + log p(x|c)] instead, as in ``log_likelihoods``. Raises ``UserError`` for
-    a deterministic model.
+    gives log p(x) = logsumexp_c [log p(c) + log p(x|c)] instead, as in ``log_likelihoods``, if c is a label. Raises
+    ``UserError`` for a deterministic model.
     """
-    if marginal and run.conditional:
-        return log_likelihoods(run, data, samples, seed)[0]
-    return _over_rows(run, data, lambda batch, keys: [_given(run, batch, keys, samples, seed)])[0]
+    if marginal and run.labelled:
+        return _over_rows(run, data, lambda *rows: _all_labels(run, *rows, samples, seed)[:1], given=False)[0]
+    return _over_rows(run, data, lambda *rows: [_given(run, *rows, samples, seed)])[0]
 
 
 def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) -> tuple[LogLikelihood, LogLikelihood]:
@@ -116,23 +116,23 @@ def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) 
     log p(x) = logsumexp_c [log p(c) + log p(x|c)] with the training rows' frequencies as p(c). Labels that a pilot of
     4 samples puts 15 nats below the best keep the pilot's estimate, which in expectation can only lower the sum.
     """
-    total, given = _over_rows(run, data, lambda batch, keys: _all_labels(run, batch, keys, samples, seed))
+    total, given = _over_rows(run, data, lambda *rows: _all_labels(run, *rows, samples, seed))
     return total, given
 
 
 @torch.inference_mode()
 def _over_rows(
-    run: Run, data: Dataset, estimate: Callable[[Batch, list[bytes]], list[tuple[Tensor, Tensor]]]
+    run: Run, data: Dataset, estimate: Callable[[Batch, list[bytes]], list[tuple[Tensor, Tensor]]], given: bool = True
 ) -> list[LogLikelihood]:
     """``estimate`` gives (log mean, relative variance) pairs for a batch; one ``LogLikelihood`` for each of them."""
     _refuse_deterministic(run)
-    data = matching(run, data)
+    data = matching(run, data, given)
     parts = []
     with Progress("Estimating log p", len(data), unit="rows") as bar:
         for start in range(0, len(data), ROWS):
             index = torch.arange(start, start + ROWS).clamp(max=len(data) - 1)
             kept = min(ROWS, len(data) - start)
-            pairs = estimate(data.batch(index, run.binarize), noise.row_keys(data.values[index]))
+            pairs = estimate(data.batch(index, run.binarize).to(run.dtype), noise.row_keys(data.values[index]))
             parts.append([(nats[:kept] + run.schema.log_volume_nats, variance[:kept]) for nats, variance in pairs])
             bar.advance(kept)
     joined = [[torch.cat(column) for column in zip(*pairs, strict=True)] for pairs in zip(*parts, strict=True)]
@@ -143,14 +143,9 @@ def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -
     return _log_mean(_log_weights(run, batch, batch.context, keys, samples, (seed, "importance")))
 
 
-def _labels(batch: Batch) -> Tensor:
-    if batch.context is None:
-        raise ValueError("a conditional model is estimated on rows with labels")
-    return batch.context
-
-
 def _all_labels(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Stratified over the labels: few samples for all of them, the full number for the given one and its rivals."""
+    """(log p(x)) and, of rows that all have a label, (log p(x|c)): stratified over the labels, few samples for all of
+    them, the full number for the given one and its rivals."""
     counts = torch.tensor(run.schema.labels, dtype=torch.float64)
     log_prior = (counts / counts.sum()).log()
     estimates = torch.empty((len(counts), len(keys)), dtype=torch.float64)
@@ -161,7 +156,8 @@ def _all_labels(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: i
         estimates[label], variances[label] = _log_mean(weights)
     pilot = estimates + log_prior.unsqueeze(-1)
     needed = pilot > pilot.max(0).values - NEGLIGIBLE_NATS
-    given = _labels(batch).unsqueeze(0)
+    known = batch.context is not None and bool((batch.context >= 0).all())
+    given = batch.context.unsqueeze(0) if known and batch.context is not None else pilot.argmax(0, keepdim=True)
     needed.scatter_(0, given, True)
     for label in range(len(counts)):
         chosen = needed[label].nonzero().squeeze(-1)
@@ -186,8 +182,8 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
         for start in range(0, len(data), CHUNK):
             index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
             kept = min(CHUNK, len(data) - start)
-            batch, keys = data.batch(index, run.binarize), noise.row_keys(data.values[index])
-            draws = noise.row_normal(seed, "elbo", keys, (1, run.model.latent.noise_size))
+            batch, keys = data.batch(index, run.binarize).to(run.dtype), noise.row_keys(data.values[index])
+            draws = noise.row_normal(seed, "elbo", keys, (1, run.model.latent.noise_size)).to(run.dtype)
             draw, decoded = run.model(batch, draws)
             rates = torch.cat(draw.rates_nats(), dim=-1)[:kept]
             distortion.append(-decoded.log_prob[0, :kept].double() - run.schema.log_volume_nats)

@@ -1,7 +1,6 @@
 """A trained model applied to rows: always in chunks of one size, padded, so that no row's result depends on another."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from variate.progress import Progress
 
 __all__ = [
     "code_means",
+    "codes",
     "decode",
     "in_chunks",
     "matching",
@@ -27,25 +27,21 @@ __all__ = [
 CHUNK = 250
 
 
-def matching(run: Run, data: Dataset) -> Dataset:
+def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
     """The rows under the model's own schema: what they are was settled when it was trained, not by these rows.
 
-    Raises ``UserError`` for rows of another kind, or without the labels that a conditional model needs.
+    Raises ``UserError`` for rows of another kind, or, unless c is not ``given`` but summed out, without what a
+    conditional model needs to know of each.
     """
-    wanted, values = run.schema, data.values
-    fits = data.schema.shape == wanted.shape
-    if fits and wanted.levels is not None:
-        fits = not values.is_floating_point() and 0 <= int(values.min()) and int(values.max()) < wanted.levels
-    if not fits:
-        raise UserError(
-            f"{data.name} holds {data.schema.describe()}, but the model was trained on {wanted.describe()}."
-        )
-    if run.conditional:
-        if data.labels is None:
-            raise UserError(f"the model is conditional: {data.name} needs a label for every row.")
-        if int(data.labels.max()) >= len(wanted.labels or ()):
-            raise UserError(f"{data.name} has labels up to {int(data.labels.max())}, which the model has never seen.")
-    return replace(data, schema=wanted)
+    data = data.under(run.schema)
+    if not (run.conditional and given):
+        return data
+    if run.schema.labels and (data.labels is None or bool((data.labels < 0).any())):
+        raise UserError(f"the model is conditional: {data.name} needs a label for every row.")
+    if run.schema.condition_scale and data.columns is None:
+        columns = len(run.schema.condition_scale)
+        raise UserError(f"the model is conditional: {data.name} needs {columns} known columns, given as labels.")
+    return data
 
 
 @torch.inference_mode()
@@ -57,19 +53,27 @@ def in_chunks(function: Callable[[Batch], Tensor], run: Run, data: Dataset, desc
         for start in range(0, len(data), CHUNK):
             index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
             kept = min(CHUNK, len(data) - start)
-            results.append(function(data.batch(index, run.binarize))[:kept])
+            results.append(function(data.batch(index, run.binarize).to(run.dtype))[:kept])
             bar.advance(kept)
     return torch.cat(results)
 
 
+def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
+    """(mean, standard deviation) of the posterior of every row, (n, size) each."""
+
+    def both(batch: Batch) -> Tensor:
+        c = run.model.encode_context(batch.context)
+        features = run.model.encoder(batch.input, c)
+        spread = torch.cat([q.stddev for q, _ in run.model.latent.marginals(features, c)], dim=-1)
+        return torch.stack([run.model.latent.embed(features, c), spread])
+
+    found = in_chunks(lambda batch: both(batch).movedim(1, 0), run, data, "Embedding")
+    return found[:, 0], found[:, 1]
+
+
 def code_means(run: Run, data: Dataset) -> Tensor:
     """The posterior mean of every row, (n, size)."""
-
-    def means(batch: Batch) -> Tensor:
-        c = run.model.encode_context(batch.context)
-        return run.model.latent.embed(run.model.encoder(batch.input, c), c)
-
-    return in_chunks(means, run, data, "Embedding")
+    return codes(run, data)[0]
 
 
 def reconstruct(run: Run, data: Dataset) -> np.ndarray:
@@ -90,39 +94,55 @@ def reconstruction_units(run: Run, data: Dataset) -> Tensor:
 
 
 @torch.inference_mode()
-def decode(run: Run, embedding: Tensor, labels: Tensor | None = None) -> np.ndarray:
+def decode(run: Run, embedding: Tensor, context: Tensor | None = None) -> np.ndarray:
     """The points decoded at given values of z (n, size), in the data's own shape and dtype."""
     points = []
     for start in range(0, len(embedding), CHUNK):
         index = torch.arange(start, start + CHUNK).clamp(max=len(embedding) - 1)
-        c = run.model.encode_context(None if labels is None else labels[index])
-        code = run.model.latent.code_at(embedding[index], c)
+        c = run.model.encode_context(None if context is None else context[index])
+        code = run.model.latent.code_at(embedding[index].to(run.dtype), c)
         points.append(run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))[0])
     return run.schema.to_raw(torch.cat(points)[: len(embedding)])
 
 
 @torch.inference_mode()
-def sample(run: Run, n: int, labels: Tensor | None = None, seed: int = 0, mean: bool = False) -> np.ndarray:
+def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean: bool = False) -> np.ndarray:
     """z ~ p(z|c), x ~ p(x|z, c) (``mean``: the point instead of a draw), in the data's own shape and dtype.
 
-    Row i depends on (seed, i, its label) alone. Without labels a conditional model draws c from the training rows'
-    frequencies. Raises ``UserError`` for a deterministic autoencoder, which has no prior to draw from.
+    Row i depends on (seed, i, its context) alone. Without a context a model conditional on labels draws them from the
+    training rows' frequencies. Raises ``UserError`` where there is no prior to draw from, or nothing to draw c from.
     """
-    if run.deterministic:
-        raise UserError("a deterministic autoencoder has no prior to draw from: train one with objective elbo or iwae.")
-    if run.conditional and labels is None:
-        frequencies = torch.tensor(run.schema.labels, dtype=torch.float64)
-        labels = torch.multinomial(frequencies, n, replacement=True, generator=noise.generator(seed, "sample labels"))
+    if not run.generates:
+        raise UserError(
+            "this deterministic autoencoder has no prior to draw from: train one with prior.name=mixture, which is "
+            "fitted to its codes, or with objective elbo or iwae."
+        )
+    if run.conditional and context is None:
+        context = _drawn_labels(run, n, seed)
     drawn = []
     with Progress("Sampling", n, unit="rows") as bar:
         for chunk, start in enumerate(range(0, n, CHUNK)):
             index = torch.arange(start, start + CHUNK).clamp(max=n - 1)
-            c = run.model.encode_context(None if labels is None else labels[index])
-            z_noise = noise.normal(seed, "sample", chunk, shape=(1, CHUNK, run.model.latent.noise_size))
+            c = run.model.encode_context(None if context is None else context[index])
+            shape = (1, CHUNK, run.model.latent.noise_size)
+            z_noise = noise.normal(seed, "sample", chunk, shape=shape).to(run.dtype)
             parameters = run.model.decode(run.model.latent.generate(c, z_noise), c)
-            with noise.seeded(seed, "draw", chunk):
-                likelihood = run.model.likelihood
-                units = likelihood.point(parameters) if mean else likelihood.distribution(parameters).sample()
-            drawn.append(run.schema.to_raw(units[0]))
+            drawn.append(run.schema.to_raw(_observed(run, parameters, mean, (seed, "draw", chunk))))
             bar.advance(min(CHUNK, n - start))
     return np.concatenate(drawn)[:n]
+
+
+def _drawn_labels(run: Run, n: int, seed: int) -> Tensor:
+    if not run.labelled:
+        raise UserError("the model is conditional on known columns: say with --condition which values they have.")
+    frequencies = torch.tensor(run.schema.labels, dtype=torch.float64)
+    return torch.multinomial(frequencies, n, replacement=True, generator=noise.generator(seed, "sample labels"))
+
+
+def _observed(run: Run, parameters: Tensor, mean: bool, key: tuple) -> Tensor:
+    """The point of p(x | z), or a draw; of a deterministic autoencoder, which has no noise model, always the point."""
+    likelihood = run.model.likelihood
+    if mean or run.deterministic:
+        return likelihood.point(parameters)[0]
+    with noise.seeded(*key):
+        return likelihood.distribution(parameters).sample()[0]

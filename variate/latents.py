@@ -3,6 +3,7 @@
 Randomness is handed in, never drawn here: ``noise`` is standard normal, (n, B, noise_size).
 """
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,9 +11,28 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.distributions import DiagonalNormal, FullNormal, PointMass, kl_per_unit
+from variate.distributions import DiagonalNormal, FullNormal, NormalMixture, PointMass, kl_per_unit
+from variate.errors import UserError
 
-__all__ = ["Diagonal", "Draw", "Flat", "Full", "Group", "Latent", "Normal", "Point", "Posterior", "Prior", "Standard"]
+__all__ = [
+    "Diagonal",
+    "Draw",
+    "Flat",
+    "Full",
+    "Group",
+    "Latent",
+    "Mixture",
+    "Normal",
+    "Point",
+    "Posterior",
+    "Prior",
+    "Standard",
+]
+
+BEND = 8.0  # log scales stay within ±8
+START_SPREAD = 0.5  # of the means of a mixture, whose components start apart
+RIDGE = 1e-6  # of the mean variance, added to a covariance that is estimated
+MOST_FITTED = 20_000  # rows that a mixture is fitted to
 
 
 class Group(NamedTuple):
@@ -116,14 +136,22 @@ class Full(Posterior):
 
 
 class Prior(nn.Module):
-    """c (B, C) or None → p(z | c), batch shape (B,) or ()."""
+    """c (B, C) or None → p(z | c), batch shape (B,) or (). ``noise_size``: normals that one draw takes."""
 
-    def __init__(self, size: int, context: int):
+    def __init__(self, size: int, context: int, noise_size: int | None = None):
         super().__init__()
         self.size, self.context = size, context
+        self.noise_size = size if noise_size is None else noise_size
 
     def forward(self, context: Tensor | None) -> Distribution:
         raise NotImplementedError
+
+    def fit(self, codes: Tensor, context: Tensor | None) -> None:
+        """Set the parameters to what codes (n, d) and their contexts (n, C) say (Ghosh et al. 2020, section 4).
+
+        For codes that were trained without a prior. Their standard deviations may be any within e^±7.
+        """
+        raise UserError(f"prior {type(self).__name__} has nothing to fit: use prior.name=normal or prior.name=mixture.")
 
 
 class Standard(Prior):
@@ -156,6 +184,85 @@ class Normal(Prior):
         parameters = self.start if context is None else self.start + self.shift(context)
         return FullNormal(parameters[..., : self.size], _lower(parameters[..., self.size :], self.size))
 
+    @torch.no_grad()
+    def fit(self, codes: Tensor, context: Tensor | None) -> None:
+        """Maximum likelihood, but for a ridge of 1e-6 of the mean variance.
+
+        Classes (one-hot contexts) get a mean and a covariance each; one row's worth of the covariance within all
+        classes is in it, so that a few rows suffice. A class without rows, and no class, get what all rows say.
+        In any other context the mean is the least-squares line, and the covariance that of the residuals.
+        """
+        codes, context = codes.double().cpu(), None if context is None else context.double().cpu()
+        shift = codes.new_zeros(len(self.start), self.context)
+        classes = None if context is None else _classes(context)
+        if context is not None and classes is None:
+            codes, slope = _off_line(codes, context)
+            shift[: self.size] = slope.T
+        start = _packed(*_moments(codes))
+        for label, moments in _moments_of_classes(codes, classes or {}).items():
+            shift[:, label] = _packed(*moments) - start
+        self.start.copy_(start)
+        if self.context:
+            self.shift.weight.copy_(shift)
+
+
+class Mixture(Prior):
+    """p(z|c) = Σ_k π_k(c) N(m_k(c), L_k L_kᵀ): ``components`` normals with whole covariances, all of it learned.
+
+    The log weights and the means are linear in the context. It starts with equal weights, unit covariances and means
+    drawn around 0. A KL divergence to it is estimated from the draws.
+
+    >>> prior = Mixture(2, context=0, components=3)
+    >>> prior(None).rsample_from(torch.zeros(5, 3)).shape  # one normal more than z has numbers: it picks the component
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, size: int, context: int, *, components: int = 10):
+        if not 1 <= components <= 1000:
+            raise UserError(f"prior.components={components} must be within 1..1000.")
+        super().__init__(size, context, noise_size=size + 1)
+        self.components = components
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(START_SPREAD * torch.randn(components, size))
+        self.lower = nn.Parameter(torch.zeros(components, size * (size + 1) // 2))
+        if context:
+            self.shift = nn.Linear(context, components * (1 + size), bias=False)
+            nn.init.zeros_(self.shift.weight)
+
+    def forward(self, context: Tensor | None) -> Distribution:
+        logits, means = self.logits, self.means
+        if context is not None:
+            shift = self.shift(context).unflatten(-1, (self.components, 1 + self.size))
+            logits, means = logits + shift[..., 0], means + shift[..., 1:]
+        return NormalMixture(logits, means, _lower(self.lower, self.size))
+
+    @torch.no_grad()
+    def fit(self, codes: Tensor, context: Tensor | None) -> None:
+        """Expectation maximisation by scikit-learn, on at most 20,000 rows, evenly spaced.
+
+        Classes (one-hot contexts) share the components and get weights of their own: their rows' mean
+        responsibilities, with one row's worth of the weights of all. In any other context all means move along the
+        least-squares line.
+        """
+        if len(codes) < self.components:
+            raise UserError(f"prior.components={self.components} cannot be fitted to {len(codes)} rows: give fewer.")
+        kept = min(len(codes), MOST_FITTED)
+        chosen = torch.arange(kept) * len(codes) // kept
+        codes, context = codes.double().cpu()[chosen], None if context is None else context.double().cpu()[chosen]
+        shift = codes.new_zeros(self.components, 1 + self.size, self.context)
+        classes = None if context is None else _classes(context)
+        if context is not None and classes is None:
+            codes, slope = _off_line(codes, context)
+            shift[:, 1:] = slope.T
+        weights, means, covariances, shares = _gaussian_mixture(codes, self.components)
+        for label, rows in (classes or {}).items():
+            shift[:, 0, label] = ((shares[rows].sum(0) + weights) / (rows.sum() + 1)).log() - weights.log()
+        self.logits.copy_(weights.log())
+        self.means.copy_(means)
+        self.lower.copy_(_flat(torch.linalg.cholesky(covariances)))
+        if self.context:
+            self.shift.weight.copy_(shift.flatten(0, 1))
+
 
 class Latent(nn.Module):
     """What a model asks of its latent variable; nothing above knows how many groups it has or how they depend.
@@ -187,6 +294,10 @@ class Latent(nn.Module):
         """The inverse of ``embed``: the code that the decoder reads at these values of z."""
         raise NotImplementedError
 
+    def fit_prior(self, embeddings: Tensor, context: Tensor | None) -> None:
+        """Fit p(z | c) to embeddings (n, size) that were trained without it, so that ``generate`` has their law."""
+        raise NotImplementedError
+
 
 class Flat(Latent):
     """One group: z ~ p(z|c), q(z|x,c) from the encoder's features. The code is z itself.
@@ -198,17 +309,17 @@ class Flat(Latent):
     """
 
     def __init__(self, posterior: Posterior, prior: Prior):
-        super().__init__(posterior.size, posterior.size, posterior.size)
+        super().__init__(posterior.size, max(posterior.size, prior.noise_size), posterior.size)
         self.posterior, self.prior = posterior, prior
 
     def infer(self, features: Tensor, context: Tensor | None, noise: Tensor) -> Draw:
         parameters = self.posterior.linear(features)
         q, p = self.posterior.distribution(parameters), self.prior(context)
-        z = rsample_from(q, noise)
+        z = rsample_from(q, noise[..., : self.size])
         return Draw((group(q, p, z, lambda: self.posterior.distribution(parameters.detach())),), z)
 
     def generate(self, context: Tensor | None, noise: Tensor) -> Tensor:
-        return rsample_from(self.prior(context), noise)
+        return rsample_from(self.prior(context), noise[..., : self.prior.noise_size])
 
     def marginals(self, features: Tensor, context: Tensor | None) -> list[tuple[Distribution, Distribution]]:
         return [(self.posterior(features), self.prior(context))]
@@ -219,6 +330,9 @@ class Flat(Latent):
     def code_at(self, embedding: Tensor, context: Tensor | None) -> Tensor:
         return embedding
 
+    def fit_prior(self, embeddings: Tensor, context: Tensor | None) -> None:
+        self.prior.fit(embeddings, context)
+
 
 def rsample_from(distribution: Distribution, noise: Tensor) -> Tensor:
     """A sample that is a differentiable function of standard normal noise (n, B, d)."""
@@ -227,7 +341,7 @@ def rsample_from(distribution: Distribution, noise: Tensor) -> Tensor:
 
 def _bounded_exp(log_scale: Tensor) -> Tensor:
     """exp, with the exponent bent to stay within ±8: a wild early step can neither overflow nor collapse."""
-    return torch.exp(8 * torch.tanh(log_scale / 8))
+    return torch.exp(BEND * torch.tanh(log_scale / BEND))
 
 
 def _lower(flat: Tensor, size: int) -> Tensor:
@@ -237,3 +351,66 @@ def _lower(flat: Tensor, size: int) -> Tensor:
     matrix[..., rows, columns] = flat
     diagonal = _bounded_exp(matrix.diagonal(dim1=-2, dim2=-1))
     return matrix.tril(-1) + torch.diag_embed(diagonal)
+
+
+def _flat(lower: Tensor) -> Tensor:
+    """The inverse of ``_lower``; a diagonal that it cannot give is brought to the nearest that it can."""
+    log_diagonal = lower.diagonal(dim1=-2, dim2=-1).log() / BEND
+    bent = BEND * torch.atanh(log_diagonal.clamp(-0.99, 0.99))
+    rows, columns = torch.tril_indices(*lower.shape[-2:], device=lower.device)
+    return (lower.tril(-1) + torch.diag_embed(bent))[..., rows, columns]
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (d,) and the maximum-likelihood covariance (d, d) of rows (n, d)."""
+    mean = rows.mean(0)
+    return mean, (rows - mean).T @ (rows - mean) / len(rows)
+
+
+def _ridge(variances: Tensor) -> float:
+    return float(RIDGE * variances.mean() + RIDGE**2)  # above 0 even where nothing varies
+
+
+def _moments_of_classes(codes: Tensor, classes: dict[int, Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
+    """The moments of every class, its covariance mixed with one row's worth of the covariance within classes."""
+    found = {label: (int(rows.sum()), *_moments(codes[rows])) for label, rows in classes.items()}
+    within = sum(rows * own for rows, _, own in found.values()) / max(1, sum(rows for rows, _, _ in found.values()))
+    return {label: (mean, (rows * own + within) / (rows + 1)) for label, (rows, mean, own) in found.items()}
+
+
+def _packed(mean: Tensor, covariance: Tensor) -> Tensor:
+    """The parameters of a ``Normal`` with this mean and covariance, which gets the ridge."""
+    factor = torch.linalg.cholesky(covariance + _ridge(covariance.diagonal()) * torch.eye(len(mean), dtype=mean.dtype))
+    return torch.cat([mean, _flat(factor)])
+
+
+def _classes(context: Tensor) -> dict[int, Tensor] | None:
+    """One-hot contexts (n, C) → which rows a class has, if any; ``None`` for contexts that are not one-hot.
+
+    A row of zeros is one whose class is not known.
+    """
+    if not ((context == 0) | (context == 1)).all() or (context.sum(-1) > 1).any():
+        return None
+    return {label: rows for label, rows in enumerate(context.T == 1) if rows.any()}
+
+
+def _off_line(codes: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """The codes (n, d) without what moves with the contexts (n, C) in a line, and its slope (C, d): least squares."""
+    design = torch.cat([torch.ones_like(context[:, :1]), context], dim=1)
+    slope = (torch.linalg.pinv(design, rtol=1e-6) @ codes)[1:]  # columns that differ by rounding count as one
+    return codes - context @ slope, slope
+
+
+def _gaussian_mixture(codes: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Fitted to codes (n, d): weights (K,), means (K, d), covariances (K, d, d), responsibilities (n, K)."""
+    from sklearn.exceptions import ConvergenceWarning  # a slow import that few runs need
+    from sklearn.mixture import GaussianMixture
+
+    ridge = _ridge(codes.var(0, correction=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # one that could still improve will do
+        found = GaussianMixture(components, reg_covar=ridge, random_state=0).fit(codes.numpy())
+    shares = found.predict_proba(codes.numpy())
+    parts = (found.weights_, found.means_, found.covariances_, shares)
+    weights, means, covariances, shares = (torch.from_numpy(part) for part in parts)
+    return weights, means, covariances, shares

@@ -7,25 +7,13 @@ shared by all of them.
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variate.data.batch import Batch
 from variate.latents import Draw, Latent
 from variate.likelihoods import Likelihood
 
-__all__ = ["Decoded", "Label", "Model"]
-
-
-class Label(nn.Module):
-    """Context network for a class label: (B,) int64 → one-hot (B, classes)."""
-
-    def __init__(self, classes: int):
-        super().__init__()
-        self.size = classes
-
-    def forward(self, labels: Tensor) -> Tensor:
-        return F.one_hot(labels, self.size).to(torch.float32)
+__all__ = ["Decoded", "Model"]
 
 
 class Decoded:

@@ -39,8 +39,8 @@ class Step(nn.Module):
     noise: standard normal (samples, B, noise_size). Use it from your own loop:
 
     >>> from variate import config
-    >>> from variate.data import dataset
-    >>> rows = dataset.load(torch.randn(20, 3).numpy())
+    >>> from variate.data.load import load
+    >>> rows = load(torch.randn(20, 3).numpy())
     >>> model, objective, _ = config.build(config.resolve(config.load_recipe("vector"), rows), rows.schema)
     >>> step = Step(model, objective)
     >>> loss, terms = step(rows.batch(slice(0, 8)), torch.randn(1, 8, model.latent.noise_size), 0)
@@ -142,6 +142,17 @@ class Trainer:
                 if stop.is_set() and self.epoch < self.total_epochs:
                     raise self._interrupted(save)
 
+    def learn_from(self, rows: Dataset) -> None:
+        """Every row once, the last few too: learning from a stream that has no epochs."""
+        self.train_data, running = rows, {}
+        order = noise.permutation(self.seed, "stream", self.step, n=len(rows)).to(self.device)
+        with Progress("Learning", len(rows), unit="rows") as bar:
+            for index in order.split(self.training.batch_size):
+                for name, total in self._one_step(index).items():
+                    running[name] = running.get(name, 0) + total
+                bar.advance(len(index))
+            self._refit(self._fetch(running))
+
     def _interrupted(self, save: Callable[[], None] | None) -> Interrupted:
         if save:
             save()
@@ -199,16 +210,25 @@ class Trainer:
 
     def _look(self, running: dict[str, Tensor], bar: Progress) -> None:
         """Fetch the running sums, refit what has a closed form, move the bar."""
+        fresh = self._fetch(running)
+        self._refit(fresh)
+        rows = max(fresh["rows"], 1.0)
+        shown = "bound_nats" if "bound_nats" in fresh else "squared_error"
+        bar.advance(self.step - bar.done, **{shown: f"{fresh[shown] / rows:.2f}"})
+
+    def _fetch(self, running: dict[str, Tensor]) -> dict[str, float]:
+        """The running sums, taken from the device and added to the epoch's."""
         fresh = {name: float(total) for name, total in running.items()}
         running.clear()
         for name, total in fresh.items():
             self.sums[name] = self.sums.get(name, 0.0) + total
         self.skipped += int(fresh["skipped"])
-        rows = max(fresh["rows"], 1.0)
+        return fresh
+
+    def _refit(self, fresh: dict[str, float]) -> None:
         if self.model.likelihood.wants_residuals and fresh["rows"]:
-            self.model.likelihood.refit(fresh["squared_error"] / rows / self.train_data.schema.size)
-        shown = "bound_nats" if "bound_nats" in fresh else "squared_error"
-        bar.advance(self.step - bar.done, **{shown: f"{fresh[shown] / rows:.2f}"})
+            error = fresh["squared_error"] / fresh["rows"]
+            self.model.likelihood.refit(error / self.train_data.schema.size)
 
     def _roll_back(self, good: dict) -> int:
         """Back to the last good state with half the learning rate; the number of steps undone."""
@@ -263,6 +283,11 @@ class Trainer:
         if "elbo_nats" in raw:
             raw["elbo_bits_per_dim"] = -raw["elbo_nats"] / (self.train_data.schema.size * math.log(2))
         return raw
+
+    def restart_from(self, model: Model) -> None:
+        """Go on with another model's weights, with moments and averages of their own."""
+        self.model.load_state_dict(model.state_dict())
+        self.average.load_state_dict(model.state_dict())
 
     def capture(self) -> dict:
         """A copy of everything that training changes: tensors under "tensors", plain numbers under "numbers"."""

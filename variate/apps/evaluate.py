@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from variate import baselines, checkpoint, estimate, inference
 from variate.checkpoint import Run
-from variate.data import dataset
 from variate.data.dataset import Dataset
+from variate.data.load import load
 from variate.errors import UserError
 
 __all__ = ["evaluate"]
@@ -36,7 +36,7 @@ def evaluate(
     """
     if samples < 1 or (rows is not None and rows < 1):
         raise UserError(f"--samples {samples} and --rows {rows} must be at least 1.")
-    test = dataset.load(data, labels, part="test")
+    test = load(data, labels, part="test", like=run.schema)
     figures = {"data": f"{test.name}:{test.part}", "n": len(test), "convention": convention(run)}
     figures["mse_per_dim"] = mse_per_dim(run, test)
     if run.deterministic:
@@ -50,10 +50,10 @@ def convention(run: Run) -> str:
         return "no likelihood: a deterministic autoencoder"
     if run.binarize != "none":
         return f"probability of binary values, binarisation {run.binarize}"
-    name = run.config["likelihood"]["name"]
-    if name == "gaussian":
-        unit = "values in [0, 1]" if run.schema.levels else "raw values"
-        return f"probability density of {unit}"
+    if run.model.likelihood.support == "reals":
+        return f"probability density of {'values in [0, 1]' if run.schema.levels else 'raw values'}"
+    if run.schema.counts:
+        return "probability of counts 0, 1, 2, …"
     return f"probability of whole-number levels 0..{(run.schema.levels or 0) - 1}"
 
 
@@ -79,19 +79,21 @@ def _elbo(run: Run, test: Dataset, seed: int) -> dict:
 
 
 def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
-    if run.conditional:
+    """log p(x), and log p(x|c) beside it; of a model conditional on columns, which cannot be summed out, log p(x|c)."""
+    if run.labelled:
         total, given = estimate.log_likelihoods(run, chosen, samples, seed)
     else:
         total = given = estimate.log_likelihood(run, chosen, samples, seed)
     figures = {
-        "log_likelihood_nats": total.mean,
         "log_likelihood_se": _finite(total.se),
         "log_likelihood_mc_se": _finite(total.mean_mc_se),
-        "bits_per_dim": estimate.bits_per_dim(total.mean, run),
         "bits_per_dim_se": _finite(-estimate.bits_per_dim(total.se, run)),
         "samples": samples,
         "log_likelihood_n": len(chosen),
     }
+    if not run.conditional or run.labelled:
+        figures["log_likelihood_nats"] = total.mean
+        figures["bits_per_dim"] = estimate.bits_per_dim(total.mean, run)
     if run.conditional:
         figures["conditional_log_likelihood_nats"] = given.mean
         figures["conditional_bits_per_dim"] = estimate.bits_per_dim(given.mean, run)
@@ -111,7 +113,7 @@ def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     name = "dynamic" if run.binarize == "expected" else run.binarize  # one draw b estimates E_b[log p(b)]
     train, test = train.binarized(name), test.binarized(name)
     scores = baselines.likelihood_baselines(train, test, size)
-    if run.config["likelihood"]["name"] == "gaussian" and run.schema.levels:
+    if run.model.likelihood.support == "reals" and run.schema.levels:
         # the model has a density over values in [0, 1], and these a density over levels: L − 1 times as wide per value
         scores.pop("independent values")
         scores = {name: nats + run.schema.size * math.log(run.schema.levels - 1) for name, nats in scores.items()}
@@ -122,9 +124,11 @@ def command(
     run: Path,
     data: str,
     *,
+    labels: Path | None = None,
     samples: int = 100,
     rows: int | None = 1000,
     compare_with_baselines: Annotated[bool, Parameter(name="--baselines", negative="")] = False,
+    train: str | None = None,
     seed: int = 0,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -135,23 +139,30 @@ def command(
     run
         the folder that fit wrote, or its model file.
     data
-        a named set (its test part unless it says mnist:train).
+        a named set (its test part unless it says mnist:train), a file or a folder of images.
+    labels
+        a file with the rows' labels or known columns, where the data has none of its own.
     samples
         draws per row for log p(x); more are tighter and slower.
     rows
         a fixed, seeded subset for log p(x); the ELBO takes all rows.
     compare_with_baselines
-        fit simple models to the training part too, and print their figures beside.
+        fit simple models to the training rows too, and print their figures beside.
+    train
+        the data that the model was trained on, for --baselines; a named set's are known.
     seed
         of the Monte-Carlo noise.
     json_
         print one JSON object.
     """
     trained = checkpoint.load(run)
-    figures = evaluate(trained, data, samples=samples, rows=rows, seed=seed)
+    test = load(data, labels, part="test", like=trained.schema)
+    figures = evaluate(trained, test, samples=samples, rows=rows, seed=seed)
     if compare_with_baselines:
-        train, _ = dataset.load(data.partition(":")[0]).split(trained.info["seed"])
-        figures["baselines"] = compare(trained, train, dataset.load(data, part="test"))
+        if train is None and test.part == "all":
+            raise UserError(f"--baselines are fitted to the training rows: say with --train what {run} learned from.")
+        whole = load(train or data.partition(":")[0], like=trained.schema)
+        figures["baselines"] = compare(trained, whole.split(trained.info["seed"])[0], test)
     print(json.dumps(figures, sort_keys=True) if json_ else table(figures))
 
 
@@ -169,17 +180,20 @@ def table(figures: dict) -> str:
             f"  distortion   {figures['distortion_nats']:>10.2f} nats",
             f"  rate         {figures['rate_nats']:>10.2f} nats, "
             f"{figures['active_units']} of {figures['latent_size']} units active",
-            f"log p(x)       {figures['log_likelihood_nats']:>10.2f} nats = "
-            f"{figures['bits_per_dim']:.4f} ± {_error(figures['bits_per_dim_se'], 4)} bits/dim",
+        ]
+        for prefix, name in (("", "log p(x)     "), ("conditional_", "log p(x | c) ")):
+            if f"{prefix}bits_per_dim" in figures:
+                lines.append(
+                    f"{name}  {figures[f'{prefix}log_likelihood_nats']:>10.2f} nats = "
+                    f"{figures[f'{prefix}bits_per_dim']:.4f} ± {_error(figures['bits_per_dim_se'], 4)} bits/dim"
+                )
+        lines.append(
             f"               importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows; "
             f"standard error {_error(figures['log_likelihood_se'], 2)} nats across rows, "
-            f"{_error(figures['log_likelihood_mc_se'], 3)} Monte Carlo alone",
-        ]
+            f"{_error(figures['log_likelihood_mc_se'], 3)} Monte Carlo alone"
+        )
     if "conditional_log_likelihood_nats" in figures:
-        lines += [
-            f"log p(x | c)   {figures['conditional_log_likelihood_nats']:>10.2f} nats = "
-            f"{figures['conditional_bits_per_dim']:.4f} bits/dim (the ELBO above bounds this one)"
-        ]
+        lines.append("               (the ELBO above bounds log p(x | c))")
     lines += [f"squared error  {figures['mse_per_dim']:>10.5f} per value at the posterior mean"]
     lines += [f"  {name:<28} {value:>8.4f}" for name, value in figures.get("baselines", {}).items()]
     return "\n".join(lines)

@@ -1,108 +1,115 @@
 """Learn the distribution of a data set; the result is a run folder."""
 
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from cyclopts import Parameter
+from torch import nn
 
 from variate import checkpoint, config, train
 from variate.apps.report import report as draw_report
 from variate.checkpoint import Run, RunFolder
 from variate.console import say
-from variate.data import dataset
 from variate.data.dataset import Dataset
+from variate.data.load import load
+from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.files import make_folder
+from variate.fitting import UNSAVED, Asked, snapshot, trainer_for, with_prior
 
 __all__ = ["fit"]
-
-START_ROWS = 1000
 
 
 def fit(
     data: object,
     labels: object = None,
     *,
-    out: str | os.PathLike,
+    out: str | os.PathLike | None = None,
     recipe: str | None = None,
     conditional: bool = False,
     epochs: int | None = None,
     seed: int = 0,
     overrides: list[str] | None = None,
+    modules: dict[str, nn.Module] | None = None,
+    levels: int | None = None,
+    layout: str | None = None,
+    resize: tuple[int, int] | None = None,
     resume: bool = False,
     device: str = "auto",
 ) -> Run:
     """Maximise the recipe's bound on the training rows; the weights of the best validation epoch are kept.
 
-    data: a named set ("mnist"), an array (n, d), (n, H, W) or (n, H, W, C), or a ``Dataset``. A seeded sixth of the
-    rows is held out for validation; a named set's test part is never opened. ``out`` is the run folder. ``overrides``
-    are ``section.key=value`` texts. Raises ``UserError`` for what the caller can mend, ``train.Interrupted`` after
-    Ctrl-C, with the state saved so that ``resume`` goes on.
+    data: a named set ("mnist"), a path, an array or tensor (n, …), a PyTorch ``Dataset`` or a ``Dataset`` of
+    variate's; ``labels``, ``levels``, ``layout`` and ``resize`` as ``data.load`` takes them. A seeded sixth of the rows
+    is held out for validation; a named set's test part is never opened. ``out`` is the run folder; without it nothing
+    is written. ``overrides`` are ``section.key=value`` texts. ``modules``: one's own "encoder" and "decoder". Raises
+    ``UserError`` for what the caller can mend, ``train.Interrupted`` after Ctrl-C, with the state saved so that
+    ``resume`` goes on.
     """
-    folder = RunFolder(Path(out))
-    whole = dataset.load(data, labels)
+    place = _Place(RunFolder(Path(out)) if out is not None else None, modules)
+    asked = Asked(recipe, conditional, epochs, tuple(overrides or ()))
     if resume:
-        captured, settings, seed = _saved(folder, whole)
-        train_rows, valid_rows = whole.split(seed)
-        said = recipe is not None or conditional or epochs is not None or overrides
-        if said and _settings(train_rows, recipe, conditional, epochs, overrides) != settings:
-            raise UserError(f"{folder.path} was made with other settings: --resume needs no options, or the same.")
+        captured, settings, schema, seed = place.saved()
+        whole = config.as_scored(settings, load(data, labels, **_as_before(schema)))
+        _check_same(place, schema, whole, asked, settings, seed)
     else:
-        if folder.model.exists() or folder.state.exists():
-            raise UserError(f"{folder.path} already holds a run: go on with --resume, or choose another --out.")
-        train_rows, valid_rows = whole.split(seed)
-        captured, settings = None, _settings(train_rows, recipe, conditional, epochs, overrides)
-    trainer = _trainer(settings, train_rows, valid_rows, seed, device)
+        place.check_free()
+        captured, whole = None, load(data, labels, levels=levels, layout=layout, resize=resize)
+        settings = asked.settings(whole.split(seed)[0], modules)
+        whole = config.as_scored(settings, whole)
+    trainer = trainer_for(settings, whole, seed, device, modules)
     if captured is not None:
         trainer.restore(captured)
-    make_folder(folder.path)
+    if place.folder is not None:
+        make_folder(place.folder.path)
     say(_announcement(whole, settings, trainer))
-    _train(trainer, folder, settings, whole)
-    return checkpoint.load(folder.path)
+    run = _train(trainer, place, settings, whole)
+    return place.keep(with_prior(run, trainer.train_data))
 
 
-def _settings(
-    rows: Dataset, recipe: str | None, conditional: bool, epochs: int | None, overrides: list[str] | None
-) -> dict[str, dict]:
-    """The whole configuration, with everything that depends on the data decided."""
-    settings = config.load_recipe(recipe or config.default_recipe(rows.schema), overrides)
-    if conditional:
-        settings["context"]["name"] = "label"
-    if epochs is not None:
-        settings["train"] |= {"epochs": epochs, "least_steps": 0}
-    return config.resolve(settings, rows)
+@dataclass(frozen=True)
+class _Place:
+    """Where a run is kept: a folder, or nowhere but in memory."""
+
+    folder: RunFolder | None
+    modules: dict[str, nn.Module] | None
+
+    def check_free(self) -> None:
+        if self.folder is not None and (self.folder.model.exists() or self.folder.state.exists()):
+            raise UserError(f"{self.folder.path} already holds a run: go on with --resume, or choose another --out.")
+
+    def saved(self) -> tuple[dict, dict[str, dict], Schema, int]:
+        """(captured state, settings, schema, seed) of the run to go on with."""
+        if self.folder is None:
+            raise UserError("there is nothing to resume without a run folder: say which with out.")
+        captured, settings, schema = self.folder.load_state()
+        return captured, settings, schema, captured["numbers"]["seed"]
+
+    def keep(self, run: Run) -> Run:
+        if self.folder is not None:
+            checkpoint.save_model(self.folder.model, run.model, run.schema, run.config, run.info)
+        return run
 
 
-def _saved(folder: RunFolder, whole: Dataset) -> tuple[dict, dict[str, dict], int]:
-    """(captured state, settings, seed) of the run to go on with."""
-    captured, settings, schema = folder.load_state()
+def _as_before(schema: Schema) -> dict:
+    """What has to be said again for the same data to be read in the same way."""
+    height_width = (schema.shape[0], schema.shape[1]) if schema.resized else None
+    levels = schema.levels if schema.divisor == 1 else None
+    return {"levels": levels, "layout": schema.layout, "resize": height_width}
+
+
+def _check_same(
+    place: _Place, schema: Schema, whole: Dataset, asked: Asked, settings: dict[str, dict], seed: int
+) -> None:
+    """Only the same data and the same settings go on with a run."""
+    path = place.folder.path if place.folder else None
     if schema != whole.schema:
-        raise UserError(f"{folder.path} learns {schema.describe()}: resume it with the data it was started with.")
-    return captured, settings, captured["numbers"]["seed"]
-
-
-def _trainer(settings: dict, train_rows: Dataset, valid_rows: Dataset, seed: int, device: str) -> train.Trainer:
-    model, objective, training = config.build(settings, train_rows.schema, seed)
-    model.likelihood.start_at(train_rows.subset(START_ROWS).batch(slice(None)).target)
-    name = settings["data"]["binarize"]
-    valid_rows = valid_rows.binarized(name)
-    if name == "static":  # drawn once and kept
-        train_rows, name = train_rows.binarized(name), "none"
-    place = _device(device)
-    step = train.Step(model, objective).to(place)
-    return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name)
-
-
-def _device(name: str) -> torch.device:
-    """ "auto" is the GPU if there is one."""
-    try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):  # torch's ways to say that a device is unknown or absent
-        raise UserError(f"--device {name} is not to be had here: use auto, cpu or cuda.") from None
-    return device
+        raise UserError(f"{path} learns {schema.describe()}: resume it with the data it was started with.")
+    if asked.says_something and asked.settings(whole.split(seed)[0], place.modules) != settings:
+        raise UserError(f"{path} was made with other settings: --resume needs no options, or the same.")
 
 
 def _announcement(whole: Dataset, settings: dict, trainer: train.Trainer) -> str:
@@ -116,23 +123,29 @@ def _announcement(whole: Dataset, settings: dict, trainer: train.Trainer) -> str
     )
 
 
-def _train(trainer: train.Trainer, folder: RunFolder, settings: dict, whole: Dataset) -> None:
-    records = [r for r in folder.read_metrics() if r["step"] <= trainer.step]
+def _train(trainer: train.Trainer, place: _Place, settings: dict, whole: Dataset) -> Run:
+    """The run with the weights of the best epoch, which is also in its folder, if it has one."""
+    folder = place.folder
+    records = [r for r in folder.read_metrics() if r["step"] <= trainer.step] if folder else []
+    best = None
 
     def save_state() -> None:
-        captured = trainer.capture()
-        captured["numbers"]["seed"] = trainer.seed
-        folder.save_state(captured, settings, whole.schema)
+        if folder is not None:
+            captured = trainer.capture()
+            captured["numbers"]["seed"] = trainer.seed
+            folder.save_state(captured, settings, whole.schema)
 
     for record in trainer.epochs(save_state):
         records.append(record)
         say(_line(record, trainer, whole))
         if record.get("improved"):
-            info = {"bound": trainer.best, "data": whole.name, "seed": trainer.seed}
-            info |= {"epoch": trainer.best_epoch, "step": trainer.step}
-            checkpoint.save_model(folder.model, trainer.average, trainer.train_data.schema, settings, info)
+            best = place.keep(snapshot(trainer, settings, whole.name, folder.model if folder else UNSAVED))
         save_state()
-        folder.write_metrics(records)
+        if folder is not None:
+            folder.write_metrics(records)
+    if best is None and folder is None:
+        raise UserError("training ended before its first epoch did: there is nothing to keep.")
+    return best or checkpoint.load(folder.path if folder else "", place.modules)
 
 
 def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
@@ -149,16 +162,28 @@ def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
     return ", ".join(shown)
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """ "32,48" → (32, 48): height and width."""
+    match = re.fullmatch(r"(\d{1,5})[,x](\d{1,5})", text)
+    if not match or not all(1 <= int(side) <= 8192 for side in match.groups()):
+        raise UserError(f"--resize {text!r} is not a height and a width, as in 32,32.")
+    return int(match[1]), int(match[2])
+
+
 def command(
     data: str,
     *,
     out: Path,
+    labels: Path | None = None,
     recipe: str | None = None,
     conditional: bool = False,
     epochs: int | None = None,
     seed: int = 0,
     device: str = "auto",
     set: Annotated[list[str], Parameter(negative="")] = [],  # noqa: A002, B006 (cyclopts reads the signature)
+    levels: int | None = None,
+    layout: str | None = None,
+    resize: str | None = None,
     resume: bool = False,
     report: bool = True,
 ) -> None:
@@ -167,13 +192,15 @@ def command(
     Parameters
     ----------
     data
-        a named set: mnist, fashion-mnist or digits.
+        mnist, fashion-mnist or digits; an .idx[.gz], .npy or .npz file; or a folder of images.
     out
         the run folder to make.
+    labels
+        a file with a label, or the known columns, of every row.
     recipe
         a recipe's name or a TOML file; by default what suits the data.
     conditional
-        learn p(x | label) instead of p(x).
+        learn p(x | label) or p(x | columns) instead of p(x).
     epochs
         passes over the training rows, instead of the recipe's.
     seed
@@ -182,16 +209,30 @@ def command(
         auto, cpu or cuda.
     set
         section.key=value, as in --set latent.size=16; may be given several times.
+    levels
+        the values are whole numbers below this, instead of what is inferred.
+    layout
+        what the axes of an example are, instead of what is inferred: F, L, LC, CL, HW, HWC, CHW, DHW, DHWC or CDHW.
+    resize
+        height,width that the images of a folder are brought to.
     resume
         go on where a run in --out stopped.
     report
         draw report.html at the end.
     """
+    size = None if resize is None else parse_size(resize)
     asked = {"recipe": recipe, "conditional": conditional, "epochs": epochs, "overrides": set}
+    asked |= {"levels": levels, "layout": layout, "resize": size}
     try:
-        run = fit(data, out=out, seed=seed, device=device, resume=resume, **asked)
+        run = fit(data, labels, out=out, seed=seed, device=device, resume=resume, **asked)
     except train.Interrupted as stop:
-        raise train.Interrupted(f"{stop}; go on with: variate fit {data} --out {out} --resume") from None
+        again = f"variate fit {data} --out {out} --resume" + (f" --labels {labels}" if labels else "")
+        raise train.Interrupted(f"{stop}; go on with: {again}") from None
     if report:
-        page = draw_report(run, dataset.load(data, part="test"))
-        say(f"the report is in {page}")
+        say(f"the report is in {draw_report(run, unseen(run, data, labels))}")
+
+
+def unseen(run: Run, data: str, labels: Path | None) -> Dataset:
+    """Rows that the run was not trained on: the test part, where there is one, else the validation rows."""
+    whole = load(data, labels, part="test", like=run.schema)
+    return whole if whole.part == "test" else whole.split(run.info["seed"])[1].under(run.schema)

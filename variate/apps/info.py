@@ -1,4 +1,4 @@
-"""Say what a run is: data, model, training, size."""
+"""Say what something is: a run, a model file, a data set, a folder of images."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,27 @@ from cyclopts import Parameter
 
 from variate import checkpoint
 from variate.checkpoint import Run
+from variate.data import named
+from variate.data.dataset import Dataset
+from variate.data.load import load
 
 __all__ = ["info"]
 
 
-def info(run: Run) -> dict:
-    """What the model file knows of itself: data, schema, recipe, number of weights, where training stood."""
+def info(thing: object) -> dict:
+    """What a run, or a data set, knows of itself.
+
+    A ``Run``: data, schema, configuration, number of weights, where training stood. Anything that ``fit`` takes as
+    data: its schema, its number of rows and how many of them each class has.
+    """
+    return _of_run(thing) if isinstance(thing, Run) else _of_data(load(thing))
+
+
+def _of_run(run: Run) -> dict:
     weights = sum(p.numel() for p in run.model.parameters())
     return {
         "path": str(run.path),
-        "format": checkpoint.FORMAT,
+        "format": run.format,
         "weights": weights,
         **run.info,
         "schema": run.schema.to_json(),
@@ -25,23 +36,59 @@ def info(run: Run) -> dict:
     }
 
 
-def command(run: Path, *, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
-    """Say what a run is: data, model, training, size.
+def _of_data(rows: Dataset) -> dict:
+    known = {"data": rows.name, "part": rows.part, "rows": len(rows), "schema": rows.schema.to_json()}
+    if rows.labels is not None and rows.schema.labels:
+        known["classes"] = dict(zip(rows.schema.class_names, rows.schema.labels, strict=True))
+        known["without_label"] = int((rows.labels < 0).sum())
+    return known
+
+
+def command(thing: str, *, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+    """Say what something is: a run, a model file, a data set, a folder of images.
 
     Parameters
     ----------
-    run
-        the folder that fit wrote, or its model file.
+    thing
+        a run's folder or model file; or data: a named set, a file or a folder of images.
     json_
         print one JSON object.
     """
-    trained = checkpoint.load(run)
-    known = info(trained)
+    found = checkpoint.load(thing) if _is_run(thing) else load(thing)
+    known = info(found)
     if json_:
         print(json.dumps(known, sort_keys=True))
-        return
-    print(f"{known['path']}: model format {known['format']}, {known['weights']:,} weights")
-    print(f"data: {known['data']}, {trained.schema.describe()}")
-    print(f"trained for {known['epoch']} epochs ({known['step']:,} steps), seed {known['seed']}")
-    for section, values in trained.config.items():
-        print(f"{section}: " + ", ".join(f"{key} = {value}" for key, value in values.items()))
+    else:
+        print("\n".join(_run_lines(known, found) if isinstance(found, Run) else _data_lines(known, found)))
+
+
+def _is_run(thing: str) -> bool:
+    """Whether a text names a model rather than data."""
+    path = Path(thing)
+    if thing.partition(":")[0] in named.names():
+        return False
+    if path.is_dir():  # a folder with a state but no model was stopped early: the error says so
+        return any((path / name).exists() for name in ("model.safetensors", "state", "metrics.jsonl"))
+    return path.suffix == ".safetensors"
+
+
+def _run_lines(known: dict, run: Run) -> list[str]:
+    lines = [
+        f"{known['path']}: model format {known['format']}, {known['weights']:,} weights",
+        f"data: {known['data']}, {run.schema.describe()}",
+        f"trained for {known['epoch']} epochs ({known['step']:,} steps), seed {known['seed']}",
+    ]
+    for section, values in run.config.items():
+        lines.append(f"{section}: " + ", ".join(f"{key} = {value}" for key, value in values.items()))
+    return lines
+
+
+def _data_lines(known: dict, rows: Dataset) -> list[str]:
+    part = "" if known["part"] == "all" else f":{known['part']}"
+    lines = [f"{known['data']}{part}: {known['rows']:,} rows of {rows.schema.describe()}"]
+    if "classes" in known:
+        counts = [f"{name} {count:,}" for name, count in list(known["classes"].items())[:20]]
+        lines.append("rows of each class: " + ", ".join(counts) + (", …" if len(known["classes"]) > 20 else ""))
+        if known["without_label"]:
+            lines.append(f"rows without a label: {known['without_label']:,}")
+    return lines

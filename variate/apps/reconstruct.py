@@ -7,8 +7,8 @@ import numpy as np
 from variate import checkpoint, inference
 from variate.checkpoint import Run
 from variate.console import say
-from variate.data import dataset
 from variate.data.dataset import Dataset
+from variate.data.load import load
 from variate.outputs import save_array
 
 __all__ = ["reconstruct"]
@@ -16,10 +16,10 @@ __all__ = ["reconstruct"]
 
 def reconstruct(run: Run, data: object, labels: object = None) -> np.ndarray:
     """E[x | z = E q(z|x)] for every row, in the data's own shape and dtype."""
-    return inference.reconstruct(run, dataset.load(data, labels, part="test"))
+    return inference.reconstruct(run, load(data, labels, part="test", like=run.schema))
 
 
-def command(run: Path, data: str, *, out: Path, rows: int | None = None) -> None:
+def command(run: Path, data: str, *, out: Path, labels: Path | None = None, rows: int | None = None) -> None:
     """Encode and decode rows: what survives the latent space.
 
     Parameters
@@ -27,14 +27,16 @@ def command(run: Path, data: str, *, out: Path, rows: int | None = None) -> None
     run
         the folder that fit wrote, or its model file.
     data
-        a named set (its test part unless it says mnist:train).
+        a named set (its test part unless it says mnist:train), a file or a folder of images.
     out
         .png shows originals over reconstructions; .npy, .npz and .csv hold the reconstructions.
+    labels
+        a file with the rows' labels or known columns, where the data has none of its own.
     rows
         a fixed, seeded subset of that many.
     """
     trained = checkpoint.load(run)
-    chosen: Dataset = dataset.load(data, part="test").subset(rows)
+    chosen: Dataset = load(data, labels, part="test", like=trained.schema).subset(rows)
     values = reconstruct(trained, chosen)
     if out.suffix == ".png":
         values, columns = _pairs(chosen.values.numpy(), values)

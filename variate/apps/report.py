@@ -18,8 +18,9 @@ from variate import checkpoint, estimate, inference, pictures
 from variate.apps.evaluate import compare, evaluate
 from variate.checkpoint import Run
 from variate.console import say
-from variate.data import dataset, named
+from variate.data import named
 from variate.data.dataset import Dataset
+from variate.data.load import load
 from variate.files import write_atomic
 from variate.progress import track
 
@@ -113,7 +114,7 @@ def report(
     ``samples`` and ``rows`` are those of ``evaluate``. ``out``: a folder, by default the run's own. The page refers to
     nothing outside itself. Baselines are fitted where the training rows are those of a named set.
     """
-    test = dataset.load(run.info["data"] if data is None else data, part="test")
+    test = load(run.info["data"] if data is None else data, part="test")
     found = _look(run, test, samples, rows)
     place = run.folder.path if out is None else Path(out)
     parts = []
@@ -141,7 +142,7 @@ def _baselines(run: Run, test: Dataset) -> dict[str, float]:
     """``compare`` on a subset of the training rows; nothing where a name is not enough to load them again."""
     if run.info["data"] not in named.names():
         return {}
-    train, _ = dataset.load(run.info["data"]).split(run.info["seed"])
+    train, _ = load(run.info["data"]).split(run.info["seed"])
     return compare(run, train.subset(BASELINE_ROWS), test)
 
 

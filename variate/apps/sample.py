@@ -1,54 +1,83 @@
 """Make up new examples: z from the prior, x from the decoder."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 from cyclopts import Parameter
+from torch import Tensor
 
 from variate import checkpoint, inference
 from variate.checkpoint import Run
 from variate.console import say
-from variate.errors import UserError
+from variate.data.schema import Schema
+from variate.errors import UserError, suggest
 from variate.outputs import save_array
 
 __all__ = ["sample"]
 
 
-def sample(
-    run: Run, n: int = 64, *, condition: str | list[int] | None = None, mean: bool = False, seed: int = 0
-) -> np.ndarray:
+def sample(run: Run, n: int = 64, *, condition: object = None, mean: bool = False, seed: int = 0) -> np.ndarray:
     """n examples x ~ p(x | z, c), z ~ p(z | c), in the data's own shape and dtype; ``mean`` gives E[x | z, c].
 
-    ``condition``: a class, several, or "0..9"; the n rows go through them in turn. A conditional model that is not
-    told draws classes by their frequency. Raises ``UserError`` for an unknown class or a model without a prior.
+    ``condition``: a class, several, or "0..9"; or the values of the known columns, (k,) or (m, k). The n rows go
+    through them in turn. A model conditional on labels that is not told draws them by their frequency. Raises
+    ``UserError`` for an unknown class or a model without a prior.
     """
     if n < 1:
         raise UserError(f"-n {n}: ask for at least one example.")
-    labels = None
+    context = None
     if condition is not None:
-        classes = parse_condition(run, condition)
-        labels = torch.tensor(classes).repeat(-(-n // len(classes)))[:n]
-    return inference.sample(run, n, labels, seed, mean)
+        asked = parse_condition(run, condition)
+        context = asked.repeat(-(-n // len(asked)), *[1] * (asked.dim() - 1))[:n]
+    return inference.sample(run, n, context, seed, mean)
 
 
-def parse_condition(run: Run, condition: str | list[int]) -> list[int]:
-    """ "3", "0..9", "1,3,5" or a list → classes that the model knows."""
+def parse_condition(run: Run, condition: object) -> Tensor:
+    """What the user asks for → context (m,) or (m, k) that the model knows."""
     if not run.conditional:
         raise UserError("the model is not conditional, so it takes no --condition: train one with fit --conditional.")
-    known = len(run.schema.labels or ())
+    return _classes(run.schema, condition) if run.labelled else _columns(run.schema, condition)
+
+
+def _classes(schema: Schema, condition: object) -> Tensor:
+    """A class, "1,3,5", "0..9" or a list of classes → their indices."""
+    names = schema.class_names
     if isinstance(condition, str):
-        if not re.fullmatch(r"\d+(\.\.\d+)?(,\d+(\.\.\d+)?)*", condition):
-            raise UserError(f"--condition {condition!r} is not a class, a list as in 1,3,5 or a range as in 0..9.")
-        spans = [part.split("..") for part in condition.split(",")]
-        condition = [c for span in spans for c in range(int(span[0]), min(int(span[-1]), known) + 1)]
-    if not condition or max(condition) >= known or min(condition) < 0:
+        words = [condition] if condition in names else [w for part in condition.split(",") for w in _span(part, names)]
+    else:
+        words = [str(word) for word in np.atleast_1d(np.asarray(condition)).tolist()]
+    strangers = [word for word in words if word not in names]
+    if strangers or not words:
+        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        hint = suggest(strangers[0], names) if strangers else ""
         raise UserError(
-            f"--condition asks for a class that the model does not know: it has the classes 0..{known - 1}."
+            f"--condition {condition!r} asks for a class that the model does not know{hint}: it has {shown}."
         )
-    return list(condition)
+    return torch.tensor([names.index(word) for word in words])
+
+
+def _span(part: str, names: tuple[str, ...]) -> list[str]:
+    """ "0..9" → the classes from the one to the other, in their order; any other word is itself."""
+    ends = [end.strip() for end in part.split("..")]
+    if len(ends) == 2 and all(end in names for end in ends):
+        return list(names[names.index(ends[0]) : names.index(ends[1]) + 1])
+    return [part.strip()]
+
+
+def _columns(schema: Schema, condition: object) -> Tensor:
+    """ "0.5,2" or numbers (k,) or (m, k) → (m, k) float64; several rows of a text are separated by ";"."""
+    wanted = len(schema.condition_scale)
+    try:
+        if isinstance(condition, str):
+            condition = [[float(number) for number in row.split(",")] for row in condition.split(";")]
+        values = np.atleast_2d(np.asarray(condition, np.float64))
+    except (ValueError, TypeError):
+        values = np.empty((0, 0))
+    if values.ndim != 2 or values.shape[1] != wanted or not len(values) or not np.isfinite(values).all():
+        raise UserError(f"--condition {condition!r} must be {wanted} numbers, as in {','.join(['0.5'] * wanted)}.")
+    return torch.from_numpy(values)
 
 
 def command(
@@ -71,7 +100,7 @@ def command(
     out
         .png, .npy, .npz or .csv.
     condition
-        a class, a list 1,3,5 or a range 0..9 that the rows go through in turn.
+        a class, a list 1,3,5 or a range 0..9 that the rows go through in turn; or the values of the known columns.
     mean
         the mean of p(x | z) instead of a draw from it.
     seed
@@ -79,6 +108,6 @@ def command(
     """
     trained = checkpoint.load(run)
     values = sample(trained, n, condition=condition, mean=mean, seed=seed)
-    columns = len(parse_condition(trained, condition)) if condition else 0
+    columns = len(parse_condition(trained, condition)) if condition is not None else 0
     save_array(out, values, trained.schema, columns if columns > 1 else None)
     say(f"{n} {'means' if mean else 'draws'} in {out}")

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 __all__ = ["Batch"]
@@ -22,3 +23,8 @@ class Batch(NamedTuple):
     observed: Tensor | None = None
     context: Tensor | None = None
     weight: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> "Batch":
+        """The same rows with input, target and weight in another precision; what is known besides stays exact."""
+        weight = None if self.weight is None else self.weight.to(dtype)
+        return self._replace(input=self.input.to(dtype), target=self.target.to(dtype), weight=weight)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from variate import noise
 from variate.data import binarize as binarizations
-from variate.data import named
 from variate.data.batch import Batch
-from variate.data.schema import MOST_CLASSES, Schema, infer_schema, standardisation
+from variate.data.infer import count_scale, known_as, standardisation
+from variate.data.schema import Schema
 from variate.errors import UserError
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset"]
 
 VALUES_AT_ONCE = 1000
 VALIDATION_SHARE = 1 / 6  # 10,000 of MNIST's 60,000 training rows
@@ -22,23 +22,38 @@ VALIDATION_SHARE = 1 / 6  # 10,000 of MNIST's 60,000 training rows
 
 @dataclass(frozen=True)
 class Dataset:
-    """n rows of one schema: ``values`` (n, *shape) in the stored dtype, ``labels`` (n,) int64 or ``None``."""
+    """n rows of one schema: ``values`` (n, *shape) in the stored dtype, and what is known of them besides.
+
+    ``labels`` (n,) int64, −1 where the class is not known; or ``columns`` (n, k) float64, real numbers that a model
+    may be conditional on; ``None`` where there is no such thing.
+    """
 
     values: Tensor
     labels: Tensor | None
     schema: Schema
     name: str = "array"
     part: str = "all"
+    columns: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def context(self) -> Tensor | None:
+        """What a conditional model is told of every row."""
+        return self.labels if self.columns is None else self.columns
+
     def rows(self, index: Tensor | slice) -> "Dataset":
-        return replace(self, values=self.values[index], labels=None if self.labels is None else self.labels[index])
+        known = {name: value[index] for name, value in self._known().items()}
+        return replace(self, values=self.values[index], **known)
 
     def to(self, device: torch.device | str) -> "Dataset":
-        labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, values=self.values.to(device), labels=labels)
+        known = {name: value.to(device) for name, value in self._known().items()}
+        return replace(self, values=self.values.to(device), **known)
+
+    def _known(self) -> dict[str, Tensor]:
+        known = {"labels": self.labels, "columns": self.columns}
+        return {name: value for name, value in known.items() if value is not None}
 
     def split(self, seed: int) -> tuple["Dataset", "Dataset"]:
         """(training part, validation part): a seeded sixth is held out.
@@ -46,18 +61,15 @@ class Dataset:
         What the schema has learned from the data (offset, scale, label counts) is learned from the training part.
         """
         if len(self) < 2:
-            raise UserError(f"{self.name} has {len(self)} row: give at least 2, one to learn from and one to validate.")
+            raise UserError(
+                f"{self.name} has {len(self)} row (n_samples = 1): give at least 2, one to learn from and one to "
+                "validate."
+            )
         order = noise.permutation(seed, "split", n=len(self))
         held_out = max(1, round(len(self) * VALIDATION_SHARE))
         train, valid = self.rows(order[held_out:].sort().values), self.rows(order[:held_out].sort().values)
-        schema = self.schema
-        if schema.levels is None:
-            offset, scale = standardisation(train.values.numpy())
-            schema = replace(schema, offset=offset, scale=scale)
-        if train.labels is not None and schema.labels is not None:
-            counts = torch.bincount(train.labels, minlength=len(schema.labels))
-            schema = replace(schema, labels=tuple(counts.tolist()))
-        return replace(train, schema=schema), replace(valid, schema=schema)
+        schema = _learned(train)
+        return replace(train, schema=schema), replace(valid, schema=schema, part="validation")
 
     def subset(self, rows: int | None, seed: int = 0) -> "Dataset":
         """A fixed, seeded subset of that many rows, in their order; everything when ``rows`` is None or large."""
@@ -77,14 +89,14 @@ class Dataset:
         binarization = binarizations.get(binarize)
         if binarization is not None:
             units = binarization(units, _uniform(raw, units, key))
-        return Batch(units, units, context=None if self.labels is None else self.labels[index])
+        return Batch(units, units, context=None if self.context is None else self.context[index])
 
     def binarized(self, name: str) -> "Dataset":
         """The same rows as 0 and 1, each row's bits a function of its own bytes; itself if ``name`` keeps grey."""
         if name in ("none", "expected"):
             return self
         bits = [batch.input for batch in self.batches(VALUES_AT_ONCE, name)]
-        raw = replace(self.schema, levels=2, dtype="uint8")
+        raw = replace(self.schema, levels=2, dtype="uint8", divisor=1)
         values = np.concatenate([raw.to_raw(part) for part in bits])
         return replace(self, values=torch.from_numpy(values), schema=raw)
 
@@ -93,6 +105,59 @@ class Dataset:
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size), binarize)
 
+    def under(self, wanted: Schema) -> "Dataset":
+        """The rows under a trained model's schema: what they are was settled then, not by these rows.
+
+        Raises ``UserError`` for rows of another shape, values that the model cannot hold, or classes unknown to it.
+        """
+        if self.schema == wanted:
+            return self
+        if self.schema.shape != wanted.shape or not _holds(wanted, self.values):
+            raise UserError(
+                f"{self.name} holds {self.schema.describe()}, but the model was trained on {wanted.describe()}."
+            )
+        labels = self.labels
+        if labels is not None and wanted.labels:
+            known = known_as(labels.numpy(), self.schema.class_names, wanted.class_names, self.name)
+            labels = torch.from_numpy(known)
+        if wanted.condition_scale and self.columns is not None and self.columns.shape[1] != len(wanted.condition_scale):
+            raise UserError(
+                f"{self.name} comes with {self.columns.shape[1]} known columns, but the model was trained with "
+                f"{len(wanted.condition_scale)}."
+            )
+        return replace(self, schema=wanted, labels=labels)
+
+
+def _learned(train: Dataset) -> Schema:
+    """The schema with what was inferred from all rows inferred from the training rows alone."""
+    schema = train.schema
+    if schema.counts:
+        schema = replace(schema, scale=count_scale(train.values.numpy(), schema.layout))
+    elif not schema.is_mass:
+        offset, scale = standardisation(train.values.numpy(), schema.layout)
+        schema = replace(schema, offset=offset, scale=scale)
+    if train.columns is not None:
+        offset, scale = standardisation(train.columns.numpy(), "F")
+        schema = replace(schema, condition_offset=offset, condition_scale=scale)
+    if train.labels is not None and schema.labels is not None:
+        counts = torch.bincount(train.labels[train.labels >= 0], minlength=len(schema.labels))
+        schema = replace(schema, labels=tuple(counts.tolist()))
+    return schema
+
+
+def _holds(schema: Schema, values: Tensor) -> bool:
+    """Whether raw values can be what the schema says."""
+    if not schema.is_mass:
+        return True
+    if values.is_floating_point():
+        level = values.double() * schema.divisor
+        if bool(((level - level.round()).abs() > 1e-3).any()):
+            return False
+        return bool(level.min() > -0.5) and (schema.levels is None or bool(level.max() < schema.levels - 0.5))
+    if schema.divisor > 1 and int(values.max()) > 1:  # 0..255 where the model knows 0..1
+        return False
+    return int(values.min()) >= 0 and (schema.levels is None or int(values.max()) * schema.divisor < schema.levels)
+
 
 def _uniform(raw: Tensor, units: Tensor, key: tuple) -> Tensor:
     if key:
@@ -100,57 +165,3 @@ def _uniform(raw: Tensor, units: Tensor, key: tuple) -> Tensor:
         return torch.rand(units.shape, generator=generator, device=units.device)
     normal = noise.row_normal(0, "binarize", noise.row_keys(raw), (1, *units.shape[1:]))[0]
     return torch.special.ndtr(normal).to(units.device)
-
-
-def load(data: object, labels: object = None, part: str = "train", levels: int | None = None) -> Dataset:
-    """A named set ("mnist", "mnist:test"), a NumPy array or a tensor → ``Dataset``.
-
-    ``part`` is the part of a named set that is meant when the name does not say. Raises ``UserError`` for data that
-    cannot be learned from.
-
-    >>> load("digits:test").schema.describe()
-    '8 × 8 uint8, whole numbers 0..16, 10 classes'
-    """
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, str):
-        name, _, said = data.partition(":")
-        if said not in ("", "train", "test"):
-            raise UserError(f"{data!r} asks for a part {said!r}: a named set has the parts train and test.")
-        arrays = named.load(name, said or part)
-        schema = infer_schema(arrays.values, arrays.labels, arrays.levels)
-        return Dataset(torch.from_numpy(arrays.values), torch.from_numpy(arrays.labels), schema, name, arrays.part)
-    values = _array(data)
-    known = None if labels is None else _label_array(labels)
-    schema = infer_schema(values, known, levels)
-    return Dataset(torch.from_numpy(values), None if known is None else torch.from_numpy(known), schema)
-
-
-def _array(data: object) -> np.ndarray:
-    """Any array-like as one that torch can share: contiguous, writeable, in this machine's byte order."""
-    try:
-        values = np.asarray(data)
-    except ValueError as error:
-        raise UserError(f"the data is not an array of rows of one shape ({error}).") from None
-    kind, size = values.dtype.kind, values.dtype.itemsize
-    if kind == "f" and size > 8:
-        values = values.astype(np.float64)
-    elif kind == "u" and size > 1:  # torch counts with signed numbers
-        if values.size and int(values.max()) > np.iinfo(np.int64).max:
-            raise UserError("the data holds whole numbers beyond 64 bits with a sign: divide them, or give floats.")
-        values = values.astype(np.int64)
-    return np.require(values, values.dtype.newbyteorder("="), ["C", "W"])
-
-
-def _label_array(labels: object) -> np.ndarray:
-    try:
-        array = np.asarray(labels)
-    except ValueError as error:
-        raise UserError(f"the labels are not a list of whole numbers ({error}).") from None
-    if array.ndim != 1 or array.dtype.kind not in "bui" or (len(array) and int(array.min()) < 0):
-        raise UserError(f"labels of shape {array.shape} and dtype {array.dtype}: give one whole number >= 0 per row.")
-    if len(array) and int(array.max()) >= MOST_CLASSES:
-        raise UserError(
-            f"the labels go up to {int(array.max())}: number the classes 0, 1, 2, … below {MOST_CLASSES:,}."
-        )
-    return array.astype(np.int64)

@@ -9,26 +9,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from variate.data.layout import Layout, default_layout
 from variate.errors import UserError
 
-__all__ = ["Schema", "infer_schema", "standardisation"]
+__all__ = ["DTYPES", "MOST_CLASSES", "Schema"]
 
-DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64")
 MOST_CLASSES = 65_536
+MOST_CONDITIONS = 65_536
+LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Raw values x ↔ model units u = (x − offset) / scale, exactly invertible.
+    """Raw values x ↔ model units u, exactly invertible.
 
-    ``shape`` is the raw shape of one example: ``(d,)`` a vector, ``(H, W)`` an image, ``(H, W, C)`` with channels.
-    ``levels`` L says that the values are whole numbers 0..L−1 (then u = x / (L−1) lies on a grid in [0, 1] and
-    likelihoods are probability masses); ``None`` says real numbers (u is standardised per column and likelihoods
-    are densities: log p(x) = log p(u) + ``log_volume_nats``). ``labels`` counts the training rows of each class.
+    ``shape`` is the raw shape of one example and ``layout`` says what its axes are: "F" a vector of features, "L" a
+    signal, "HW" an image, "DHW" a volume, the last three also with a channel axis C first or last.
+
+    - ``levels`` L: the values are k / ``divisor`` for whole k in 0..L−1; u = k / (L−1) lies on a grid in [0, 1] and
+      likelihoods are probability masses.
+    - ``counts``: the values are whole numbers 0, 1, 2, … without end; u = (x − offset) / scale; masses too.
+    - neither: real numbers; u = (x − offset) / scale, per column of vectors, per channel of everything else, and
+      likelihoods are densities: log p(x) = log p(u) + ``log_volume_nats``.
+
+    ``labels`` counts the training rows of each class and ``classes`` names them (None: "0", "1", …).
+    ``condition_offset`` and ``condition_scale`` standardise the columns that a model is conditional on, if those are
+    real numbers. ``resized``: the images of a folder were brought to ``shape``.
 
     >>> schema = Schema((2, 2), "uint8", levels=256)
-    >>> schema.to_tensor(torch.full((1, 2, 2), 255)).shape, schema.size, schema.log_volume_nats
-    (torch.Size([1, 1, 2, 2]), 4, 0.0)
+    >>> schema.layout, schema.to_tensor(torch.full((1, 2, 2), 255)).shape, schema.size, schema.log_volume_nats
+    ('HW', torch.Size([1, 1, 2, 2]), 4, 0.0)
     """
 
     shape: tuple[int, ...]
@@ -37,18 +48,30 @@ class Schema:
     offset: tuple[float, ...] = (0.0,)
     scale: tuple[float, ...] = (1.0,)
     labels: tuple[int, ...] | None = None
+    layout: str = ""
+    counts: bool = False
+    divisor: int = 1
+    classes: tuple[str, ...] | None = None
+    condition_offset: tuple[float, ...] = ()
+    condition_scale: tuple[float, ...] = ()
+    resized: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.layout:
+            object.__setattr__(self, "layout", default_layout(len(self.shape)))
+
+    @property
+    def axes(self) -> Layout:
+        return Layout(self.layout)
 
     @property
     def is_image(self) -> bool:
-        return len(self.shape) in (2, 3)
+        return self.axes.spatial == 2
 
     @property
     def tensor_shape(self) -> tuple[int, ...]:
-        """The shape of one example in model units: channels first for images, ``(d,)`` for vectors."""
-        if not self.is_image:
-            return self.shape
-        height, width, *channels = self.shape
-        return (channels[0] if channels else 1, height, width)
+        """The shape of one example in model units: (d,) for vectors, channels first for everything else."""
+        return self.axes.tensor_shape(self.shape)
 
     @property
     def size(self) -> int:
@@ -56,31 +79,43 @@ class Schema:
         return math.prod(self.shape)
 
     @property
+    def is_mass(self) -> bool:
+        """Whether likelihoods are probabilities rather than densities."""
+        return self.levels is not None or self.counts
+
+    @property
     def log_volume_nats(self) -> float:
         """What a log-density in model units lacks to be one in raw units: −Σ log scale; 0 for masses."""
-        if self.levels is not None:
+        if self.is_mass:
             return 0.0
-        return -float(np.log(np.broadcast_to(np.asarray(self.scale), self.shape)).sum())
+        return -float(np.log(np.broadcast_to(self.axes.along_channels(self.scale), self.shape)).sum())
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in the order of ``labels``; empty without labels."""
+        return self.classes or tuple(str(index) for index in range(len(self.labels or ())))
 
     def to_tensor(self, raw: Tensor) -> Tensor:
         """Raw rows (B, \\*shape) as stored → float32 model units (B, \\*tensor_shape), on the device of ``raw``."""
-        if self.levels is not None:
+        if self.levels is None:
+            columns = (self.axes.along_channels(v) for v in (self.offset, self.scale))
+            offset, scale = (torch.from_numpy(v).to(raw.device) for v in columns)
+            units = ((raw.to(torch.float64) - offset) / scale).to(torch.float32)
+        elif self.divisor == 1:
             units = raw.to(torch.float32) / (self.levels - 1)
         else:
-            offset, scale = (torch.tensor(v, dtype=torch.float64, device=raw.device) for v in (self.offset, self.scale))
-            units = ((raw.to(torch.float64) - offset) / scale).to(torch.float32)
-        if not self.is_image:
-            return units
-        return units.movedim(-1, 1) if len(self.shape) == 3 else units.unsqueeze(1)
+            units = (raw.to(torch.float32) * self.divisor).round_() / (self.levels - 1)
+        return self.axes.to_tensor(units)
 
     def to_raw(self, units: Tensor) -> np.ndarray:
         """Model units (B, \\*tensor_shape) → raw rows (B, \\*shape) in the data's own dtype; levels are rounded."""
-        units = units.detach().to("cpu", torch.float64)
-        if self.is_image:
-            units = units.movedim(1, -1) if len(self.shape) == 3 else units.squeeze(1)
+        exact = self.axes.to_raw(units.detach().to("cpu", torch.float64)).numpy()
         if self.levels is not None:
-            return (units * (self.levels - 1)).round().clamp(0, self.levels - 1).numpy().astype(self.dtype)
-        raw = units.numpy() * np.asarray(self.scale) + np.asarray(self.offset)
+            level = (exact * (self.levels - 1)).round().clip(0, self.levels - 1)
+            return (level / self.divisor).astype(self.dtype)
+        raw = exact * self.axes.along_channels(self.scale) + self.axes.along_channels(self.offset)
+        if self.counts:
+            raw = raw.round().clip(0)
         if np.dtype(self.dtype).kind in "iu":  # whole numbers come back whole, within what their dtype can hold
             bounds = np.iinfo(self.dtype)
             raw = raw.round().clip(bounds.min, bounds.max)
@@ -88,9 +123,13 @@ class Schema:
 
     def describe(self) -> str:
         """One line for people."""
-        values = f"whole numbers 0..{self.levels - 1}" if self.levels else "real numbers"
+        values = "counts 0, 1, 2, …" if self.counts else "real numbers"
+        if self.levels:
+            values = f"whole numbers 0..{self.levels - 1}" + (f" divided by {self.divisor}" * (self.divisor > 1))
+        axes = "" if self.layout == "F" else f" {self.layout}"
         classes = f", {len(self.labels)} classes" if self.labels else ""
-        return f"{' × '.join(map(str, self.shape))} {self.dtype}, {values}{classes}"
+        given = f", {len(self.condition_scale)} known columns" if self.condition_scale else ""
+        return f"{' × '.join(map(str, self.shape))}{axes} {self.dtype}, {values}{classes}{given}"
 
     def to_json(self) -> dict:
         return json.loads(json.dumps(asdict(self)))
@@ -102,73 +141,46 @@ class Schema:
         if not isinstance(data, dict) or not {"shape", "dtype"} <= set(data) <= known:
             raise UserError("its schema has missing or unknown keys: it was not written by variate.")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        schema = cls(**values)
-        if not _plausible(schema):
+        if not (_whole(values["shape"], 1, 1 << 24) and 1 <= len(values["shape"]) <= 4 and _plausible(cls(**values))):
             raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
-        return schema
+        return cls(**values)
 
 
 def _plausible(schema: Schema) -> bool:
-    """Whether every field has the type and the range that ``infer_schema`` can give it; nothing is assumed of them."""
+    """Whether every field has the type and the range that this package gives it; nothing is assumed of them."""
     shape, levels, labels = schema.shape, schema.levels, schema.labels
-    if not _whole(shape, 1, 1 << 24) or not 1 <= len(shape) <= 3 or math.prod(shape) >= 1 << 28:
-        return False
-    if not isinstance(schema.dtype, str) or schema.dtype not in DTYPES:
-        return False
-    if levels is not None and not _whole((levels,), 2, 65536):
-        return False
-    if labels is not None and not (_whole(labels, 0, 1 << 53) and 0 < len(labels) <= MOST_CLASSES):
-        return False
-    lengths = {1, shape[0]} if len(shape) == 1 else {1}
-    return all(
-        isinstance(numbers, tuple)
-        and len(numbers) in lengths
-        and all(isinstance(n, float) and math.isfinite(n) for n in numbers)
-        for numbers in (schema.offset, schema.scale)
-    ) and all(n > 0 for n in schema.scale)
+    return (
+        math.prod(shape) < 1 << 28
+        and isinstance(schema.layout, str)
+        and schema.axes.fits(shape)
+        and isinstance(schema.dtype, str)
+        and schema.dtype in DTYPES
+        and (levels is None or _whole((levels,), 2, 65536))
+        and (schema.divisor == 1 or schema.divisor in (255, 256))
+        and all(type(flag) is bool for flag in (schema.counts, schema.resized))
+        and not (schema.counts and levels)
+        and (labels is None or _whole(labels, 0, 1 << 53) and 0 < len(labels) <= MOST_CLASSES)
+        and _plausible_names(schema)
+        and all(_real(v) and len(v) in (1, schema.axes.channels(shape)) for v in (schema.offset, schema.scale))
+        and all(_real(v) and len(v) <= MOST_CONDITIONS for v in (schema.condition_offset, schema.condition_scale))
+        and len(schema.condition_offset) == len(schema.condition_scale)
+        and min(schema.scale + schema.condition_scale) > 0
+    )
+
+
+def _plausible_names(schema: Schema) -> bool:
+    names = schema.classes
+    return names is None or (
+        isinstance(names, tuple)
+        and len(names) == len(schema.labels or ())
+        and all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names)
+        and len(set(names)) == len(names)
+    )
 
 
 def _whole(numbers: object, low: int, high: int) -> bool:
     return isinstance(numbers, tuple) and all(type(n) is int and low <= n <= high for n in numbers)
 
 
-def infer_schema(values: np.ndarray, labels: np.ndarray | None = None, levels: int | None = None) -> Schema:
-    """The schema of rows (n, …): uint8 → 256 levels, 0 and 1 → 2 levels, other numbers → standardised per column.
-
-    ``levels`` overrides. Raises ``UserError`` for empty, non-numeric or non-finite data.
-    """
-    if str(values.dtype) not in DTYPES:
-        raise UserError(f"the data has dtype {values.dtype}: give numbers ({', '.join(DTYPES)}).")
-    if not 2 <= values.ndim <= 4 or 0 in values.shape:
-        raise UserError(f"the data has shape {values.shape}: give rows of vectors or images, at least one of them.")
-    counts = None
-    if labels is not None:
-        if len(labels) != len(values):
-            raise UserError(f"there are {len(labels)} labels for {len(values)} rows: give one label per row.")
-        counts = tuple(int(n) for n in np.bincount(labels))
-    shape, dtype = values.shape[1:], str(values.dtype)
-    if levels is None and values.dtype.kind != "f" and int(values.min()) >= 0:
-        levels = 2 if int(values.max()) <= 1 else 256 if dtype == "uint8" else None
-    if levels is None:
-        return Schema(shape, dtype, None, *standardisation(values), counts)
-    whole = values.dtype.kind != "f" or (np.isfinite(values).all() and (values == np.round(values)).all())
-    if not whole or int(values.min()) < 0 or int(values.max()) >= levels:
-        raise UserError(
-            f"the data are not whole numbers 0..{levels - 1}, as levels={levels} says: mend the one or the other."
-        )
-    return Schema(shape, dtype, levels=levels, labels=counts)
-
-
-def standardisation(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(offset, scale): mean and standard deviation, per column of vectors, one for all pixels of images."""
-    if not np.isfinite(values).all():
-        row = int(np.argwhere(~np.isfinite(values).reshape(len(values), -1).all(1))[0, 0])
-        raise UserError(f"row {row} of the data holds NaN or infinity: remove or fill such rows.")
-    exact = values.astype(np.float64)
-    axis = 0 if values.ndim == 2 else None
-    with np.errstate(over="ignore", invalid="ignore"):
-        offset, spread = np.atleast_1d(exact.mean(axis)), np.atleast_1d(exact.std(axis))
-    if not np.isfinite(spread).all():
-        column = int(np.argwhere(~np.isfinite(spread))[0, 0])
-        raise UserError(f"column {column} of the data holds numbers too large to square: divide it by a power of ten.")
-    return tuple(offset.tolist()), tuple(np.where(spread > 0, spread, 1.0).tolist())
+def _real(numbers: object) -> bool:
+    return isinstance(numbers, tuple) and all(isinstance(n, float) and math.isfinite(n) for n in numbers)

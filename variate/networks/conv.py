@@ -1,9 +1,13 @@
-"""Convolutional networks for images of any height × width × channels from 8 × 8 up, odd sizes too.
+"""Convolutional networks for signals, images and volumes: one, two or three dimensions from 8 places up, odd sizes too.
 
-Most of the work is done at a quarter and at half of the image's size, where a convolution has something to say for
-its cost; the likelihood's head spreads the last features over the pixels.
+Most of the work is done at a quarter and at half of the example's size, where a convolution has something to say for
+its cost; the likelihood's head spreads the last features over the values. One rule for every size: an example is
+halved twice, and further until at most ``MOST_PLACES`` places are left for the dense layers, which would otherwise
+hold nearly all the weights of a long signal or a large image. What lies deeper than a quarter is built like the
+quarter: the same channels, the same blocks.
 """
 
+import itertools
 import math
 
 import torch
@@ -11,32 +15,58 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from variate.errors import UserError
-from variate.networks.layers import Film
+from variate.networks.layers import Film, finer
 
 __all__ = ["Decoder", "Encoder"]
+
+MOST_PLACES = 256  # a quarter of 64 × 64
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}  # what is fastest
 
 
 class _Block(nn.Module):
     """x + conv(relu(x))."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, dims: int):
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = CONVOLUTIONS[dims](channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(F.relu(x))
 
 
-def _halved(size: tuple[int, int], times: int) -> tuple[int, int]:
-    """The size after ``times`` halvings, which round up."""
-    height, width = (math.ceil(n / 2**times) for n in size)
-    return height, width
+class _Up(nn.Linear):
+    """(N, C, *coarse) → (N, F, *fine): every place gives its two finer ones along every dimension that was halved."""
+
+    def __init__(self, channels: int, features: int, coarse: tuple[int, ...], fine: tuple[int, ...]):
+        factors = _factors(coarse, fine)
+        super().__init__(channels, math.prod(factors) * features)
+        self.given, self.fine = (*factors, features), fine
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = super().forward(x.movedim(1, -1)).unflatten(-1, self.given)
+        return finer(h, x.ndim - 1, 1, self.fine).movedim(-1, 1)
+
+
+def _sizes(places: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The sizes after every halving, which rounds up: at least two, the last of at most ``MOST_PLACES`` places."""
+    sizes = []
+    while len(sizes) < 2 or math.prod(sizes[-1]) > MOST_PLACES:
+        places = tuple(math.ceil(n / 2) for n in places)
+        sizes.append(places)
+    return sizes
+
+
+def _factors(coarse: tuple[int, ...], fine: tuple[int, ...]) -> tuple[int, ...]:
+    """Two along every dimension that was halved; one along a dimension that had a single place left."""
+    return tuple(math.ceil(n / m) for m, n in zip(coarse, fine, strict=True))
 
 
 def _check(shape: tuple[int, ...], channels: tuple[int, int], blocks: tuple[int, int], hidden: int) -> None:
-    if len(shape) != 3 or min(shape[1:]) < 8:
+    if not 2 <= len(shape) <= 4 or min(shape[1:]) < 8:
         raise UserError(
-            f"network conv needs images of at least 8 × 8, not {' × '.join(map(str, shape))}: use name=mlp."
+            "network conv needs channels × one to three dimensions of at least 8, "
+            f"not {' × '.join(map(str, shape))}: use name=mlp."
         )
     if min(*channels, hidden) < 1 or not all(0 <= depth <= 100 for depth in blocks):
         raise UserError(
@@ -45,7 +75,10 @@ def _check(shape: tuple[int, ...], channels: tuple[int, int], blocks: tuple[int,
 
 
 class Encoder(nn.Module):
-    """x (B, C, H, W), c or None → features (B, F): two halvings, residual blocks, one dense layer."""
+    """x (B, C, *spatial), c or None → features (B, F): halvings, each with its residual blocks, and one dense layer.
+
+    ``channels`` and ``blocks`` are those at half and at quarter size; deeper, they are those at quarter size.
+    """
 
     def __init__(
         self,
@@ -58,26 +91,31 @@ class Encoder(nn.Module):
     ):
         super().__init__()
         _check(shape, channels, blocks, hidden)
-        stages, inputs = [], shape[0]
-        for width, depth in zip(channels, blocks, strict=True):
-            stages += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), *(_Block(width) for _ in range(depth))]
-            stages += [nn.ReLU()]
-            inputs = width
+        dims, sizes = len(shape) - 1, _sizes(shape[1:])
+        deeper, inputs, size = len(sizes) - 2, shape[0], shape[1:]
+        stages = []
+        widths, depths = (pair + pair[1:] * deeper for pair in (channels, blocks))
+        for width, depth, half in zip(widths, depths, sizes, strict=True):
+            stages += [CONVOLUTIONS[dims](inputs, width, 3, stride=_factors(half, size), padding=1)]
+            stages += [*(_Block(width, dims) for _ in range(depth)), nn.ReLU()]
+            inputs, size = width, half
         self.stages = nn.Sequential(*stages)
-        places = math.prod(_halved((shape[1], shape[2]), len(channels)))
-        self.dense = nn.Linear(inputs * places, hidden)
+        self.dense = nn.Linear(inputs * math.prod(size), hidden)
         self.film = Film(hidden, context)
-        self.features = (hidden,)
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a stub lacks it)
+        self.features, self.format = (hidden,), FORMATS[dims]
+        self.to(memory_format=self.format)  # pyright: ignore[reportCallIssue] (a stub lacks it)
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        h = self.stages(x.contiguous(memory_format=torch.channels_last))
-        h = h.permute(0, 2, 3, 1).flatten(1)  # in the order in which it lies in memory: no copy
+        h = self.stages(x.contiguous(memory_format=self.format))
+        h = h.movedim(1, -1).flatten(1)  # images and volumes: in the order in which it lies in memory, no copy
         return self.film(F.relu(self.dense(h)), context)
 
 
 class Decoder(nn.Module):
-    """code (N, d), c or None → features (N, F, ⌈H/2⌉, ⌈W/2⌉): dense layers, blocks at quarter, then at half size."""
+    """code (N, d), c or None → features (N, F, *⌈spatial/2⌉): dense layers, then blocks at every size up to half.
+
+    ``channels`` and ``blocks`` are those at quarter and at half size; deeper, they are those at quarter size.
+    """
 
     def __init__(
         self,
@@ -91,21 +129,26 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         _check(shape, channels, blocks, hidden)
-        self.half_size, self.quarter_size = (_halved((shape[1], shape[2]), times) for times in (1, 2))
-        self.channels = channels
+        dims, (wide, narrow) = len(shape) - 1, channels
+        half, *deeper = _sizes(shape[1:])
+        self.first = (*deeper[-1], wide)
         self.dense = nn.Linear(code, hidden)
         self.film = Film(hidden, context)
-        self.spread = nn.Linear(hidden, channels[0] * math.prod(self.quarter_size))
-        self.coarse = nn.Sequential(*(_Block(channels[0]) for _ in range(blocks[0])), nn.ReLU())
-        self.up = nn.Linear(channels[0], 4 * channels[1])
-        self.fine = nn.Sequential(*(_Block(channels[1]) for _ in range(blocks[1])), nn.ReLU())
-        self.features = (channels[1], *self.half_size)
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a stub lacks it)
+        self.spread = nn.Linear(hidden, math.prod(self.first))
+        coarse = self._stage(wide, blocks[0], dims)
+        for small, large in itertools.pairwise(reversed(deeper)):
+            coarse += [_Up(wide, wide, small, large), *self._stage(wide, blocks[0], dims)]
+        self.coarse = nn.Sequential(*coarse)
+        self.up = _Up(wide, narrow, deeper[0], half)
+        self.fine = nn.Sequential(*self._stage(narrow, blocks[1], dims))
+        self.features = (narrow, *half)
+        self.to(memory_format=FORMATS[dims])  # pyright: ignore[reportCallIssue] (a stub lacks it)
+
+    @staticmethod
+    def _stage(channels: int, depth: int, dims: int) -> list[nn.Module]:
+        return [*(_Block(channels, dims) for _ in range(depth)), nn.ReLU()]
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
         h = self.spread(self.film(F.relu(self.dense(code)), context))
-        h = self.coarse(h.view(-1, *self.quarter_size, self.channels[0]).permute(0, 3, 1, 2))
-        (height, width), fine = self.quarter_size, self.channels[1]
-        h = self.up(h.permute(0, 2, 3, 1)).view(-1, height, width, 2, 2, fine).transpose(2, 3)
-        h = h.reshape(-1, 2 * height, 2 * width, fine)[:, : self.half_size[0], : self.half_size[1]]
-        return self.fine(h.permute(0, 3, 1, 2))
+        h = h.view(-1, *self.first).movedim(-1, 1)
+        return self.fine(self.up(self.coarse(h)))

@@ -6,7 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Film", "PerValueHead", "ShowAtoms"]
+__all__ = ["Film", "PerValueHead", "ShowAtoms", "finer"]
+
+
+def finer(x: Tensor, factors: int, places: int, size: tuple[int, ...]) -> Tensor:
+    """Every place gives its finer places (Shi et al. 2016), in d dimensions: (N, f₁…f_d, n₁…n_d) → (N, f₁n₁…f_d n_d).
+
+    x holds f₁…f_d from dimension ``factors`` on, in whatever order with what else it holds; the finer places start at
+    dimension ``places`` of the result and are cut to ``size``.
+    """
+    dims = len(size)
+    x = x.movedim(tuple(range(factors, factors + dims)), tuple(range(places + 1, places + 2 * dims, 2)))
+    for dim, most in enumerate(size, places):
+        x = x.flatten(dim, dim + 1).narrow(dim, 0, most)
+    return x
 
 
 class Film(nn.Module):
@@ -56,8 +69,8 @@ class ShowAtoms(nn.Module):
 class PerValueHead(nn.Module):
     """A linear map from features to P numbers for every value of an example: (N, *features) → (N, P, *shape).
 
-    Features (F,) are mapped by one matrix. Features (F, h, w) are mapped by the same matrix at every place; where they
-    are f times coarser than the example, each place gives its f × f values (Shi et al. 2016), cut to the right size.
+    Features (F,) are mapped by one matrix. Features (F, *coarse) are mapped by the same matrix at every place; where
+    they are f times coarser than the example, each place gives its f × … × f values, cut to the right size.
     """
 
     def __init__(self, features: tuple[int, ...], shape: tuple[int, ...], per_value: int):
@@ -66,20 +79,20 @@ class PerValueHead(nn.Module):
         self.factor = math.ceil(shape[1] / features[1]) if self.coarse else 1
         if self.coarse and tuple(math.ceil(n / self.factor) for n in shape[1:]) != self.coarse:
             raise ValueError(f"features {features} do not cover the places of an example of shape {shape}")
-        values = shape[0] * self.factor**2 if self.coarse else math.prod(shape)
+        values = shape[0] * self.factor ** len(self.coarse) if self.coarse else math.prod(shape)
         self.linear = nn.Linear(features[0], per_value * values)
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.coarse:
             return self.linear(features).unflatten(-1, (self.per_value, *self.shape))
-        channels, height, width = self.shape
+        channels, *size = self.shape
         # channels first: the copy of the few features is cheap, and the many parameters come out where they belong;
         # the bias is one more feature that is 1 everywhere, which saves a pass over them
         places = torch.cat([features.flatten(2), features.new_ones(len(features), 1, math.prod(self.coarse))], dim=1)
         weight = torch.cat([self.linear.weight, self.linear.bias.unsqueeze(-1)], dim=1)
         out = torch.bmm(weight.expand(len(features), -1, -1), places).unflatten(2, self.coarse)
-        out = F.pixel_shuffle(out, self.factor).unflatten(1, (self.per_value, channels))
-        return out[..., :height, :width]
+        out = out.unflatten(1, (self.per_value, channels, *[self.factor] * len(size)))
+        return finer(out, 3, 3, tuple(size))
 
     def set_bias(self, start: Tensor) -> None:
         """Set where the parameters start: (P, C), the same for all places of a channel."""

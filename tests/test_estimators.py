@@ -1,0 +1,244 @@
+"""The scikit-learn face: its own conformance suite with none excused, and what it does not ask."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers_runs import bits, table
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
+
+from variate import UserError, estimate, estimators
+from variate.data.load import load
+
+PUBLIC = [getattr(estimators, name) for name in estimators.__all__]
+
+
+@parametrize_with_checks([kind(epochs=2, random_state=0) for kind in PUBLIC])
+def test_scikit_learns_own_check(estimator, check):
+    check(estimator)
+
+
+def rows(n: int = 120) -> np.ndarray:
+    return table(n)
+
+
+def quick(kind=estimators.VAE, **keywords):
+    settings = ("train.batch_size=20", "train.rampup_steps=5", "train.learning_rate=0.01")
+    return kind(latent_dim=2, epochs=3, random_state=0, overrides=settings, **keywords)
+
+
+@pytest.fixture(scope="module", params=PUBLIC, ids=estimators.__all__)
+def fitted(request):
+    return quick(request.param).fit(rows())
+
+
+def test_transform_is_the_posterior_mean_of_the_run(fitted):
+    """The estimator in float64 against the same model called directly in float32."""
+    run, data = fitted.run_, rows()
+    units = run.schema.to_tensor(torch.from_numpy(data))
+    direct = run.model.latent.embed(run.model.encoder(units, None), None)
+    np.testing.assert_allclose(fitted.transform(data), direct.numpy(), atol=1e-5)
+
+
+def test_inverse_transform_decodes_the_codes(fitted):
+    data = rows()
+    np.testing.assert_array_equal(fitted.inverse_transform(fitted.transform(data)), fitted.reconstruct(data))
+
+
+def test_no_row_depends_on_its_neighbours(fitted):
+    """Bit for bit, whatever the company and the place."""
+    data = rows(700)
+    order = np.random.default_rng(0).permutation(len(data))
+    np.testing.assert_array_equal(fitted.transform(data)[order], fitted.transform(data[order]))
+    np.testing.assert_array_equal(fitted.transform(data)[:3], fitted.transform(data[:3]))
+
+
+def test_output_can_be_a_frame(fitted):
+    import pandas as pd
+
+    frame = pd.DataFrame(rows(), columns=list("abcde"))
+    again = clone(fitted).set_output(transform="pandas").fit(frame)
+    name = type(fitted).__name__.lower()
+    assert list(again.transform(frame).columns) == [f"{name}0", f"{name}1"] == list(again.get_feature_names_out())
+    assert list(again.feature_names_in_) == list("abcde")
+
+
+def test_a_pickle_gives_the_same_model(fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.transform(rows()), fitted.transform(rows()))
+    assert again.get_params() == fitted.get_params()
+
+
+def test_a_file_gives_the_same_model(fitted, tmp_path):
+    fitted.save(tmp_path / "model.safetensors")
+    again = type(fitted).load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.transform(rows()), fitted.transform(rows()))
+    other = next(kind for kind in PUBLIC if kind is not type(fitted))
+    with pytest.raises(UserError, match=type(fitted).__name__):
+        other.load(tmp_path / "model.safetensors")
+
+
+def test_samples_have_the_datas_shape_and_spread():
+    """A model that learned: means and standard deviations of its samples are the data's, within a fifth of a sigma."""
+    data = table(400)
+    for kind in PUBLIC:
+        drawn = kind(latent_dim=4, epochs=60, random_state=0).fit(data).sample(2000)
+        assert drawn.shape == (2000, 5) and drawn.dtype == data.dtype
+        assert (np.abs(drawn.mean(0) - data.mean(0)) < 0.2 * data.std(0)).all()
+        assert (np.abs(drawn.std(0) / data.std(0) - 1) < 0.2).all()
+
+
+def test_a_search_takes_the_better_size():
+    """Rows of two hidden dimensions: two latents explain held-out rows better than one."""
+    search = GridSearchCV(quick(), {"latent_dim": [1, 2], "epochs": [40]}, cv=2).fit(rows(240))
+    assert search.best_params_["latent_dim"] == 2
+
+
+def test_codes_feed_a_classifier_in_a_pipeline():
+    data = np.concatenate([rows(), rows() + 60])
+    labels = np.repeat([0, 1], 120)
+    model = make_pipeline(StandardScaler(), quick(), LogisticRegression()).fit(data, labels)
+    assert model.score(data, labels) == 1
+
+
+def test_scores_are_log_densities_of_the_data_as_given():
+    """A change of units by a factor changes a log-density by its logarithm, for every value."""
+    data = table(300)
+    plain, scaled = (quick().fit(values).score_samples(values[:20], samples=4000) for values in (data, 10 * data))
+    np.testing.assert_allclose(plain - scaled, 5 * np.log(10), atol=0.05)  # Monte-Carlo noise of two estimates
+
+
+def test_a_stream_is_learned_piece_by_piece():
+    """After many pieces the bound on other rows is far better than after the first one."""
+    stream = quick()
+    scores = []
+    for _ in range(3):
+        for seed in range(10):
+            stream.partial_fit(table(100, seed))
+        scores.append(stream.score(table(200, 99)))
+    assert scores[0] < scores[1] < scores[2]
+    again = stream.fit(rows())
+    np.testing.assert_array_equal(again.transform(rows()), quick().fit(rows()).transform(rows()))
+
+
+def test_a_stream_goes_on_from_what_was_fitted():
+    fitted = quick().fit(rows())
+    before = fitted.score(rows())
+    assert abs(fitted.partial_fit(rows()).score(rows()) - before) < 1
+
+
+# ---------------------------------------------------------------------------------------------------- conditions
+
+
+def test_a_label_is_a_condition_and_is_summed_out():
+    """log p(x) = log Σ_y p(y) p(x | y), from the conditional scores of the same model."""
+    values, labels = bits(200)
+    words = np.array(["one", "two", "three"])[labels]
+    model = quick(conditional=True).fit(values, words)
+    assert set(model.run_.schema.class_names) == set(words)
+    counts = np.array(model.run_.schema.labels)
+    joint = [
+        np.log(counts[index] / counts.sum())
+        + estimate.log_likelihood(model.run_, load(values[:20], np.full(20, word)), samples=2000).nats.numpy()
+        for index, word in enumerate(model.run_.schema.class_names)
+    ]
+    exact = np.logaddexp.reduce(joint)
+    np.testing.assert_allclose(model.score_samples(values[:20], samples=2000), exact, atol=0.03)
+    np.testing.assert_array_equal(model.score_samples(values[:20]), model.score_samples(values[:20], words[:20]))
+    assert counts.sum() == 167 and model.sample(y=["two", "one"]).shape == (2, 6)
+
+
+def test_known_columns_are_a_condition():
+    """x = y + noise: samples at y have the mean y."""
+    rng = np.random.default_rng(0)
+    known = rng.uniform(-3, 3, size=(600, 1))
+    data = known * [1.0, -2.0] + 0.1 * rng.normal(size=(600, 2))
+    model = quick(conditional=True).set_params(epochs=30).fit(data, known)
+    for value in (-2.0, 0.0, 2.0):
+        np.testing.assert_allclose(model.sample(400, y=[value]).mean(0), [value, -2 * value], atol=0.2)
+    with pytest.raises(UserError, match="column"):
+        model.sample(3)
+
+
+def test_a_conditional_model_asks_for_its_condition():
+    values, labels = bits(60)
+    with pytest.raises(UserError, match="requires y"):
+        quick(conditional=True).fit(values)
+    model = quick(conditional=True).fit(values, labels)
+    with pytest.raises(UserError, match="label"):
+        model.transform(values)
+    with pytest.raises(UserError, match="does not know"):
+        model.sample(2, y=[7])
+
+
+# ---------------------------------------------------------------------------------------------------- own networks
+
+
+def networks() -> dict[str, nn.Module]:
+    torch.manual_seed(1)
+    encoder = nn.Sequential(nn.Linear(5, 8), nn.Tanh())
+    return {"encoder": encoder, "decoder": nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 5))}
+
+
+def test_own_networks_learn_and_are_not_changed(tmp_path):
+    own = networks()
+    before = {part: module[0].weight.clone() for part, module in own.items()}
+    model = quick(**own).fit(rows())
+    for part, module in own.items():
+        assert torch.equal(module[0].weight, before[part])
+        assert not torch.equal(getattr(model.run_.model, part).module[0].weight, before[part])
+    model.save(tmp_path / "own.safetensors")
+    again = estimators.VAE.load(tmp_path / "own.safetensors", modules=networks())
+    np.testing.assert_array_equal(again.transform(rows()), model.transform(rows()))
+    with pytest.raises(UserError, match="modules="):
+        estimators.VAE.load(tmp_path / "own.safetensors")
+    pickled = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(pickled.transform(rows()), model.transform(rows()))
+
+
+def test_own_networks_for_images_may_give_images():
+    images = np.random.default_rng(0).integers(0, 256, (60, 9, 10), dtype=np.uint8)
+    encoder = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.ReLU())
+    decoder = nn.Sequential(nn.Linear(2, 90), nn.Unflatten(1, (1, 9, 10)))
+    model = quick(encoder=encoder, decoder=decoder).fit(images)
+    assert model.reconstruct(images).shape == images.shape and model.sample(3).dtype == np.uint8
+
+
+WRONG = {
+    "no module": ("encoder", lambda x: x, "Module"),
+    "another width": ("encoder", nn.Linear(7, 3), r"\(2, 5\)"),
+    "a wrong batch": ("encoder", nn.Flatten(0), "must give a tensor"),
+    "batch statistics": ("encoder", nn.BatchNorm1d(5), "BatchNorm1d"),
+    "too few values": ("decoder", nn.Unflatten(1, (1, 1, 2)), "decoder"),
+}
+
+
+@pytest.mark.parametrize(("part", "module", "said"), WRONG.values(), ids=WRONG)
+def test_own_networks_that_do_not_fit_are_told_what_was_expected(part, module, said):
+    with pytest.raises(UserError, match=said):
+        quick(**{part: module}).fit(rows())
+
+
+def test_own_networks_are_told_the_condition():
+    class Told(nn.Module):
+        def __init__(self, inputs: int):
+            super().__init__()
+            self.linear = nn.Linear(inputs, 5)
+
+        def forward(self, x, c):
+            return self.linear(torch.cat([x, c], dim=1))
+
+    labels = np.arange(120) % 3
+    data = rows() + 50 * labels[:, None]
+    model = quick(conditional=True, encoder=Told(5 + 3), decoder=Told(2 + 3)).set_params(epochs=40).fit(data, labels)
+    for label in range(3):
+        assert abs(model.sample(300, y=[label]).mean() - data[labels == label].mean()) < 10
+    with pytest.raises(UserError, match="encoder cannot be called with x .* and c"):
+        quick(conditional=True, encoder=nn.Linear(5, 2)).fit(data, labels)

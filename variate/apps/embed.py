@@ -1,0 +1,57 @@
+"""Map rows to their place in the latent space."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from cyclopts import Parameter
+
+from variate import checkpoint, inference
+from variate.checkpoint import Run
+from variate.console import say
+from variate.data.load import load
+from variate.outputs import save_columns
+
+__all__ = ["embed"]
+
+
+def embed(run: Run, data: object, labels: object = None, *, spread: bool = False) -> np.ndarray:
+    """E q(z | x, c) of every row, (n, size) float32; with ``spread`` also its standard deviation, (n, 2, size).
+
+    The same row has the same embedding in any batch. A deterministic autoencoder's code has the spread 0.
+    """
+    rows = load(data, labels, part="test", like=run.schema)
+    means, spreads = inference.codes(run, rows)
+    found = np.stack([means.numpy(), spreads.numpy()], axis=1) if spread else means.numpy()
+    return found.astype(np.float32)
+
+
+def command(
+    run: Path,
+    data: str,
+    *,
+    out: Path,
+    labels: Path | None = None,
+    spread: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Map rows to their place in the latent space.
+
+    Parameters
+    ----------
+    run
+        the folder that fit wrote, or its model file.
+    data
+        a named set (its test part unless it says mnist:train), a file or a folder of images.
+    out
+        .npy, .npz (key ``values``) or .csv.
+    labels
+        a file with the rows' labels or known columns, where the data has none of its own.
+    spread
+        also the posterior's standard deviation along every unit: .npy (n, 2, size), .csv columns z0_sd, z1_sd, ….
+    """
+    trained = checkpoint.load(run)
+    found = embed(trained, data, labels, spread=spread)
+    size = found.shape[-1]
+    columns = [f"z{unit}{end}" for end in (["", "_sd"] if spread else [""]) for unit in range(size)]
+    save_columns(out, found, columns)
+    say(f"{len(found):,} embeddings of {size} numbers in {out}")

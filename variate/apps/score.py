@@ -1,0 +1,60 @@
+"""Say how likely every row is."""
+
+from pathlib import Path
+
+import numpy as np
+
+from variate import checkpoint, estimate, inference
+from variate.checkpoint import Run
+from variate.console import say
+from variate.data.load import load
+from variate.errors import UserError
+from variate.outputs import save_columns
+
+__all__ = ["score"]
+
+
+def score(run: Run, data: object, labels: object = None, *, samples: int = 64, seed: int = 0) -> dict[str, np.ndarray]:
+    """Per row, each (n,): ``log_likelihood_nats``, its Monte-Carlo error ``mc_se_nats``, and ``bits_per_dim``.
+
+    log p(x), a conditional model's label summed out; log p(x|c) if the model is conditional on columns. Importance
+    weighting with ``samples`` draws (Burda et al. 2016, eq. 8); the same row has the same score in any batch and any
+    order. A deterministic autoencoder has no likelihood: it gets ``mse_per_dim``, its squared error per value in model
+    units. Raises ``UserError`` for rows that are not of the model's kind.
+    """
+    if samples < 1:
+        raise UserError(f"--samples {samples} must be at least 1.")
+    rows = load(data, labels, part="test", like=run.schema)
+    if run.deterministic:
+        error = run.schema.to_tensor(rows.values) - inference.reconstruction_units(run, rows)
+        return {"mse_per_dim": (error**2).flatten(1).mean(1).numpy()}
+    found = estimate.log_likelihood(run, rows, samples, seed, marginal=True)
+    return {
+        "log_likelihood_nats": found.nats.numpy(),
+        "mc_se_nats": found.mc_se.numpy(),
+        "bits_per_dim": np.array([estimate.bits_per_dim(nats, run) for nats in found.nats.tolist()]),
+    }
+
+
+def command(run: Path, data: str, *, out: Path, labels: Path | None = None, samples: int = 64, seed: int = 0) -> None:
+    """Say how likely every row is.
+
+    Parameters
+    ----------
+    run
+        the folder that fit wrote, or its model file.
+    data
+        a named set (its test part unless it says mnist:train), a file or a folder of images.
+    out
+        .csv (one row an example), .npz (one array a column) or .npy (n, columns).
+    labels
+        a file with the rows' labels or known columns, where the data has none of its own.
+    samples
+        draws per row; more are tighter and slower.
+    seed
+        of the Monte-Carlo noise.
+    """
+    trained = checkpoint.load(run)
+    scores = score(trained, data, labels, samples=samples, seed=seed)
+    save_columns(out, np.stack(list(scores.values()), axis=1), list(scores))
+    say(f"{len(next(iter(scores.values()))):,} scores in {out}: {', '.join(scores)}")

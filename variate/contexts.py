@@ -1,0 +1,62 @@
+"""What a conditional model is told: context networks from raw context (B, …) to c (B, C), which prior, posterior and
+decoder share."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from variate.data.schema import Schema
+from variate.errors import UserError
+
+__all__ = ["Columns", "Context", "Label"]
+
+
+class Context(nn.Module):
+    """The base of the context networks; ``size`` is C, the width of c."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, context: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Label(Context):
+    """A class label (B,) int64 → one-hot (B, classes).
+
+    >>> Label(Schema((2,), "uint8", labels=(5, 5, 5)))(torch.tensor([2, 0])).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, schema: Schema):
+        if not schema.labels:
+            raise UserError("a model conditional on labels needs them: give labels, or leave out --conditional.")
+        super().__init__(len(schema.labels))
+        self.register_buffer("one", torch.ones(()), persistent=False)  # whose dtype is the model's
+
+    def forward(self, context: Tensor) -> Tensor:
+        return F.one_hot(context, self.size).to(self.get_buffer("one").dtype)
+
+
+class Columns(Context):
+    """Real columns v (B, k), standardised → [v, silu(W v + b)], (B, k + hidden): linear in v and more than that.
+
+    >>> Columns(Schema((2,), "uint8", condition_offset=(1.0,), condition_scale=(2.0,)), hidden=0)(torch.tensor([[5.0]]))
+    tensor([[2.]])
+    """
+
+    def __init__(self, schema: Schema, *, hidden: int = 32):
+        columns = len(schema.condition_scale)
+        if not columns:
+            raise UserError("a model conditional on columns needs real numbers (n, k): give them as labels.")
+        if hidden < 0:
+            raise UserError(f"context.hidden={hidden} must be at least 0.")
+        super().__init__(columns + hidden)
+        self.register_buffer("offset", torch.tensor(schema.condition_offset), persistent=False)
+        self.register_buffer("scale", torch.tensor(schema.condition_scale), persistent=False)
+        self.dense = nn.Linear(columns, hidden) if hidden else None
+
+    def forward(self, context: Tensor) -> Tensor:
+        values = (context.to(self.get_buffer("scale").dtype) - self.get_buffer("offset")) / self.get_buffer("scale")
+        return values if self.dense is None else torch.cat([values, F.silu(self.dense(values))], dim=-1)

@@ -1,0 +1,234 @@
+"""The schema of raw arrays: which values they can hold, how their axes lie, what their labels are."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from variate.data.layout import Layout, infer_layout, parse_layout
+from variate.data.schema import DTYPES, MOST_CLASSES, MOST_CONDITIONS, Schema
+from variate.errors import UserError
+
+__all__ = ["Known", "check_finite", "count_scale", "infer_known", "infer_schema", "known_as", "standardisation"]
+
+GRID_TOLERANCE = 1e-3  # of a level: what float32 loses in a division by 255
+LEAST_GRID_VALUES = 16  # different values that a vector on the grid k/255 must have to be taken for 8-bit
+ROWS_AT_ONCE = 4096
+
+
+class Known(NamedTuple):
+    """What is known of every row besides x: class indices (n,) int64, −1 where missing, or real columns (n, k)."""
+
+    labels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    columns: np.ndarray | None = None
+
+    @property
+    def rows(self) -> int:
+        array = self.labels if self.labels is not None else self.columns
+        return 0 if array is None else len(array)
+
+
+def infer_schema(
+    values: np.ndarray,
+    known: Known | None = None,
+    levels: int | None = None,
+    layout: str | None = None,
+    dtype: str | None = None,
+) -> Schema:
+    """The schema of rows (n, …): uint8 → 256 levels; 0 and 1 → 2 levels; images of whole numbers up to 255, or of
+    those divided by 255 or 256 → 256 levels; all others → real numbers.
+
+    ``levels`` and ``layout`` override; ``dtype`` is what the values were before torch could hold them. Raises
+    ``UserError`` for empty, non-numeric or non-finite data.
+    """
+    if str(values.dtype) not in DTYPES:
+        raise UserError(f"the data has dtype {values.dtype}: give numbers ({', '.join(DTYPES)}).")
+    if not 2 <= values.ndim <= 5 or 0 in values.shape:
+        raise UserError(
+            f"the data has shape {values.shape}: give at least one row of vectors, signals, images or volumes."
+        )
+    shape = values.shape[1:]
+    axes = parse_layout(layout, shape) if layout else infer_layout(shape)
+    said = {"shape": shape, "dtype": dtype or str(values.dtype), "layout": axes} | _known_fields(known, len(values))
+    if values.dtype.kind == "f":
+        check_finite(values)
+    if levels is not None:
+        _check_levels(values, levels)
+        return Schema(**said, levels=levels)
+    found, divisor = _grid(values, said["dtype"], Layout(axes).spatial > 0)
+    if found:
+        return Schema(**said, levels=found, divisor=divisor)
+    offset, scale = standardisation(values, axes)
+    return Schema(**said, offset=offset, scale=scale)
+
+
+def _known_fields(known: Known | None, rows: int) -> dict:
+    if known is None:
+        return {}
+    if known.rows != rows:
+        raise UserError(f"there are {known.rows} labels for {rows} rows: give one label per row.")
+    if known.columns is not None:
+        offset, scale = standardisation(known.columns, "F", "the columns given as labels")
+        return {"condition_offset": offset, "condition_scale": scale}
+    labels = known.labels[known.labels >= 0]
+    counts = np.bincount(labels, minlength=len(known.names))
+    numbered = known.names == tuple(str(index) for index in range(len(known.names)))
+    return {"labels": tuple(int(n) for n in counts), "classes": None if numbered else known.names}
+
+
+def check_finite(values: np.ndarray) -> None:
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        part = values[start : start + ROWS_AT_ONCE].reshape(len(values[start : start + ROWS_AT_ONCE]), -1)
+        if not np.isfinite(part).all():
+            row, column = np.argwhere(~np.isfinite(part))[0]
+            raise UserError(
+                f"row {start + row} of the data holds NaN or infinity (value {column} of it): remove or fill such rows."
+            )
+
+
+def _check_levels(values: np.ndarray, levels: int) -> None:
+    if not 2 <= levels <= 65536:
+        raise UserError(f"levels={levels} must be within 2..65536.")
+    whole = values.dtype.kind != "f" or (values == np.round(values)).all()
+    if not whole or int(values.min()) < 0 or int(values.max()) >= levels:
+        raise UserError(
+            f"the data are not whole numbers 0..{levels - 1}, as levels={levels} says: mend the one or the other."
+        )
+
+
+def _grid(values: np.ndarray, dtype: str, places: bool) -> tuple[int | None, int]:
+    """(levels, divisor) of values that lie on a grid; (None, 1) of real numbers."""
+    low, high = values.min(), values.max()
+    if low < 0 or not places and values.dtype.kind in "iu" and high > 1 and dtype != "uint8":
+        return None, 1
+    if _on_grid(values, 1):
+        if high <= 1:
+            return 2, 1
+        if dtype in ("uint8", "uint16"):
+            return 256 if dtype == "uint8" else 65536, 1
+        return (256, 1) if places and high <= 255 else (None, 1)
+    if high <= 1:
+        for divisor in (255, 256):
+            if _on_grid(values, divisor) and (places or _different(values) >= LEAST_GRID_VALUES):
+                return 256, divisor
+    return None, 1
+
+
+def _on_grid(values: np.ndarray, divisor: int) -> bool:
+    """Whether every value is k / divisor for a whole k, within what floating point loses."""
+    if values.dtype.kind != "f":
+        return True
+    tolerance = 0.13 if values.dtype == np.float16 else GRID_TOLERANCE
+    tolerance = 0.0 if divisor == 1 else tolerance
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        scaled = values[start : start + ROWS_AT_ONCE].astype(np.float32 if divisor > 1 else values.dtype) * divisor
+        if (np.abs(scaled - np.round(scaled)) > tolerance).any():
+            return False
+    return True
+
+
+def _different(values: np.ndarray) -> int:
+    return len(np.unique(values[:ROWS_AT_ONCE]))
+
+
+def standardisation(
+    values: np.ndarray, layout: str, what: str = "the data"
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(offset, scale): mean and standard deviation, per column of vectors, per channel of everything else."""
+    channel = layout.find("C") if "C" in layout else -1
+    exact = values.astype(np.float64)
+    if layout == "F":
+        axes: tuple[int, ...] = (0,)
+    else:
+        axes = tuple(axis for axis in range(values.ndim) if channel < 0 or axis != channel + 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        offset, spread = np.atleast_1d(exact.mean(axes)), np.atleast_1d(exact.std(axes))
+    if not np.isfinite(spread).all():
+        column = int(np.argwhere(~np.isfinite(spread))[0, 0])
+        raise UserError(f"column {column} of {what} holds numbers too large to square: divide it by a power of ten.")
+    smallest = np.abs(offset) * 1e-12  # a spread that is nothing but rounding is none
+    return tuple(offset.tolist()), tuple(np.where(spread > smallest, spread, 1.0).tolist())
+
+
+def count_scale(values: np.ndarray, layout: str) -> tuple[float, ...]:
+    """The scale of counts in model units: their standard deviation, so that the encoder reads numbers near 1."""
+    return standardisation(values, layout)[1]
+
+
+def infer_known(labels: object) -> Known:
+    """Labels or columns as the user has them → ``Known``.
+
+    Whole numbers and words (n,) are classes; −1, None, NaN and the empty word mean that the class is not known. Other
+    numbers (n,), and floats (n, k), are real columns.
+    """
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        raise UserError(f"the labels are not one per row ({error}).") from None
+    if array.dtype.kind == "O" and array.ndim == 1:
+        array = _of_objects(array)
+    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "biuU":
+        array = array[:, 0]
+    whole = array.dtype.kind in "biuU" or array.dtype.kind == "f" and _whole_or_missing(array)
+    if array.ndim == 1 and array.dtype.kind in "biufU" and whole:
+        return _classes(array)
+    if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or 0 in array.shape[1:]:
+        raise UserError(
+            f"labels of shape {array.shape} and dtype {array.dtype}: give a whole number or a word per row, or real "
+            "columns (n, k)."
+        )
+    columns = array.reshape(len(array), -1).astype(np.float64)
+    if columns.shape[1] > MOST_CONDITIONS:
+        raise UserError(f"{columns.shape[1]} columns given as labels: give at most {MOST_CONDITIONS:,}.")
+    if not np.isfinite(columns).all():
+        row = int(np.argwhere(~np.isfinite(columns))[0, 0])
+        raise UserError(f"row {row} of the columns given as labels holds NaN or infinity: remove or fill such rows.")
+    return Known(columns=columns)
+
+
+def _of_objects(array: np.ndarray) -> np.ndarray:
+    """An object array of words, numbers and missing values as one of words or of numbers."""
+    missing = np.array([item is None or isinstance(item, float) and np.isnan(item) for item in array], bool)
+    rest = array[~missing]
+    if all(isinstance(item, str) for item in rest):
+        return np.where(missing, "", array).astype(str)
+    if all(isinstance(item, int | float | np.number | np.bool_) for item in rest):
+        return np.where(missing, np.nan, array).astype(np.float64)
+    kinds = sorted({type(item).__name__ for item in rest})
+    raise UserError(f"the labels mix {', '.join(kinds)}: give whole numbers or words.")
+
+
+def _whole_or_missing(array: np.ndarray) -> bool:
+    finite = array[~np.isnan(array)]
+    return len(finite) > 0 and bool(np.isfinite(finite).all() and (finite == np.round(finite)).all())
+
+
+def _classes(array: np.ndarray) -> Known:
+    if array.dtype.kind == "U":
+        missing, words = array == "", array
+    else:
+        numbers = np.where(np.isnan(array), -1, array).astype(np.int64) if array.dtype.kind == "f" else array
+        if array.dtype.kind == "b":
+            numbers = array.astype(np.int64)
+        missing = numbers == -1
+        if set(np.unique(numbers[~missing]).tolist()) == {1} and missing.any():  # two classes called −1 and 1
+            missing = np.zeros(len(numbers), bool)
+        words = numbers
+    names, index = np.unique(words[~missing], return_inverse=True)
+    if len(names) == 0:
+        raise UserError("no row has a label: give some, or leave labels out.")
+    if len(names) > MOST_CLASSES:
+        raise UserError(f"the labels name {len(names):,} classes: a model can tell at most {MOST_CLASSES:,} apart.")
+    labels = np.full(len(array), -1, np.int64)
+    labels[~missing] = index
+    return Known(labels, tuple(str(name) for name in names.tolist()))
+
+
+def known_as(labels: np.ndarray, names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> np.ndarray:
+    """Class indices under ``names`` → under the ``wanted`` names; ``UserError`` for a class that is not among them."""
+    place = {word: index for index, word in enumerate(wanted)}
+    strangers = [word for index, word in enumerate(names) if word not in place and (labels == index).any()]
+    if strangers:
+        raise UserError(f"{name} has the label {strangers[0]!r}, which the model has never seen.")
+    table = np.array([place.get(word, -1) for word in names] + [-1], np.int64)
+    return table[labels]

@@ -1,0 +1,147 @@
+"""Anything that people have → ``Dataset``: a named set, a file, a folder of images, an array, a PyTorch data set."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils import data as torch_data
+
+from variate.console import say
+from variate.data import named, sources
+from variate.data.dataset import Dataset
+from variate.data.infer import Known, infer_known, infer_schema
+from variate.data.schema import Schema
+from variate.errors import UserError
+from variate.progress import track
+
+__all__ = ["load"]
+
+
+def load(
+    data: object,
+    labels: object = None,
+    *,
+    part: str = "train",
+    levels: int | None = None,
+    layout: str | None = None,
+    resize: tuple[int, int] | None = None,
+    like: Schema | None = None,
+) -> Dataset:
+    """A named set ("mnist", "mnist:test"), a path, an array, a tensor or a PyTorch ``Dataset`` → ``Dataset``.
+
+    ``labels``: one per row (whole numbers, words; −1, None or "" where missing), real columns (n, k), or the path of a
+    file that holds them. ``part`` is the part of a named set that is meant when the name does not say. ``levels``,
+    ``layout`` and ``resize`` (of a folder of images) override what is inferred; ``like`` is a trained model's schema,
+    which the rows must fit. Raises ``UserError`` for data that cannot be learned from.
+
+    >>> load("digits:test").schema.describe()
+    '8 × 8 HW uint8, whole numbers 0..16, 10 classes'
+    """
+    if isinstance(data, Dataset):
+        return data if like is None else data.under(like)
+    if isinstance(labels, str | os.PathLike):
+        labels = sources.read_labels(Path(labels))
+    if isinstance(data, str) and _is_name(data):
+        name, _, said = data.partition(":")
+        if said not in ("", "train", "test"):
+            raise UserError(f"{data!r} asks for a part {said!r}: a named set has the parts train and test.")
+        arrays = named.load(name, said or part)
+        values, labels, levels = arrays.values, arrays.labels if labels is None else labels, levels or arrays.levels
+        part = arrays.part
+    elif isinstance(data, str | os.PathLike):
+        kind = (like.shape, like.dtype) if like is not None else None
+        found = sources.read(Path(data), part=part, resize=resize, like=kind)
+        for note in found.notes:
+            say(note)
+        values, labels, name, part = found.values, found.labels if labels is None else labels, found.name, "all"
+    else:
+        values, labels = _rows(data, labels)
+        name, part = "array", "all"
+    return _dataset(values, labels, name, part, levels, layout, like)
+
+
+def _is_name(data: str) -> bool:
+    """Whether a text names a data set rather than a file."""
+    return data.partition(":")[0] in named.names() or not (Path(data).exists() or Path(data).suffix or os.sep in data)
+
+
+def _dataset(
+    values: object,
+    labels: object,
+    name: str,
+    part: str,
+    levels: int | None,
+    layout: str | None,
+    like: Schema | None,
+) -> Dataset:
+    array, dtype = _array(values)
+    known = None if labels is None else infer_known(labels)
+    if like is not None:  # what the model has settled is not inferred again
+        levels, layout = None, like.layout if array.ndim == 1 + len(like.layout) else None
+    schema = infer_schema(array, known, levels, layout, dtype)
+    known = known or Known()
+    rows = Dataset(
+        torch.from_numpy(array),
+        None if known.labels is None else torch.from_numpy(known.labels),
+        schema,
+        name,
+        part,
+        None if known.columns is None else torch.from_numpy(known.columns),
+    )
+    return rows if like is None else rows.under(like)
+
+
+def _rows(data: object, labels: object) -> tuple[object, object]:
+    """A PyTorch data set as arrays, all examples in memory; anything else as it is."""
+    if not isinstance(data, torch_data.Dataset):
+        return data, labels
+    if isinstance(data, torch_data.IterableDataset):
+        raise UserError("an IterableDataset has no length: give a map-style Dataset, or list() of it.")
+    try:
+        items = [data[index] for index in track(range(len(data)), "Reading", unit="rows")]  # pyright: ignore[reportArgumentType]
+    except (TypeError, NotImplementedError) as error:
+        raise UserError(f"the Dataset cannot be read from 0 to its length ({error}): give one of map style.") from None
+    if not items:
+        raise UserError("the Dataset is empty: give at least 2 rows.")
+    if not isinstance(items[0], tuple | list):
+        return [np.asarray(item) for item in items], labels
+    given = [item[1] for item in items] if len(items[0]) > 1 and labels is None else labels
+    if given is not None and labels is None:
+        given = np.array([np.asarray(label) for label in given])
+    return [np.asarray(item[0]) for item in items], given
+
+
+def _array(data: object) -> tuple[np.ndarray, str | None]:
+    """Any array-like as one that torch can share, and its dtype where torch needs a wider one.
+
+    Contiguous, writeable, in this machine's byte order.
+    """
+    if isinstance(data, torch.Tensor):
+        data = data.detach().cpu()
+    try:
+        values = np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the data is not an array of rows of one shape ({error}).") from None
+    kind, size, dtype = values.dtype.kind, values.dtype.itemsize, None
+    if kind == "f" and size > 8:
+        values = values.astype(np.float64)
+    elif kind == "u" and size == 2:
+        values, dtype = values.astype(np.int32), "uint16"
+    elif kind == "u" and size > 2:  # torch counts with signed numbers
+        if values.size and int(values.max()) > np.iinfo(np.int64).max:
+            raise UserError("the data holds whole numbers beyond 64 bits with a sign: divide them, or give floats.")
+        values = values.astype(np.int64)
+    elif kind == "O":
+        values = _numbers(values)
+    return np.require(values, values.dtype.newbyteorder("="), ["C", "W"]), dtype
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """An array of Python objects as one of numbers, if that is what they are."""
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise UserError(
+            "the data has dtype object and holds what is no number: give an array of numbers, and words as labels."
+        ) from None

@@ -1,0 +1,286 @@
+"""The scikit-learn face: ``VAE`` and ``Autoencoder`` are fitted, cloned, searched over and put into pipelines as any
+other estimator.
+
+Tables are small: what a fitted estimator computes on vectors is computed in float64, so that no result depends on how
+rows are grouped, not even in its last digits.
+"""
+
+import copy
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+from torch.utils import data as torch_data
+
+from variate import checkpoint, inference
+from variate.apps.fit import fit
+from variate.apps.sample import parse_condition, sample
+from variate.apps.score import score
+from variate.checkpoint import Run
+from variate.console import silent
+from variate.data.dataset import Dataset
+from variate.data.load import load
+from variate.errors import UserError
+from variate.fitting import Asked, Stream
+
+__all__ = ["VAE", "Autoencoder"]
+
+LARGEST_SEED = 2**31 - 1
+
+
+class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """What both estimators share: everything but the recipe and the likelihood."""
+
+    run_: Run
+    _stream: Stream | None = None  # what partial_fit goes on with
+    _recipe: str | None = None  # None: what suits the data
+
+    def __init__(
+        self,
+        latent_dim: int | None = None,
+        *,
+        recipe: str | None = None,
+        conditional: bool = False,
+        epochs: int | None = None,
+        overrides: tuple[str, ...] = (),
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        levels: int | None = None,
+        layout: str | None = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool = False,
+    ):
+        self.latent_dim = latent_dim
+        self.recipe = recipe
+        self.conditional = conditional
+        self.epochs = epochs
+        self.overrides = overrides
+        self.encoder = encoder
+        self.decoder = decoder
+        self.levels = levels
+        self.layout = layout
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from the rows X: an array (n, …), a data frame, a named set, a path or a PyTorch ``Dataset``.
+
+        ``y``: a label or the known columns of every row, for a conditional model; ignored by all others.
+        """
+        rows = self._rows(X, y, reset=True)
+        seed = self._seed()
+        with silent(not self.verbose):
+            run = fit(
+                rows,
+                recipe=self.recipe or self._recipe,
+                conditional=self.conditional,
+                epochs=self.epochs,
+                seed=seed,
+                overrides=self._overrides(),
+                modules=self._modules(),
+                device=self.device,
+            )
+        self._stream = None
+        return self._fitted(run)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """One pass over the rows X, on top of what was learned before; the first rows settle what a row is.
+
+        The learning rate stays constant: a stream has no end towards which it could fall.
+        """
+        before = getattr(self, "run_", None)
+        rows = self._rows(X, y, reset=before is None)
+        with silent(not self.verbose):
+            if self._stream is None:
+                asked = Asked(self.recipe or self._recipe, self.conditional, 1, tuple(self._overrides()))
+                self._stream = Stream(rows, asked, self._seed(), self.device, self._modules(), before)
+            return self._fitted(self._stream.learn(rows))
+
+    def transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """The posterior mean of every row, (n, latent_dim)."""
+        rows = self._known_rows(X, y)
+        with silent(not self.verbose):
+            return self._like(X, inference.code_means(self._applied, rows).numpy())
+
+    def fit_transform(self, X: Any, y: Any = None, **unused: Any) -> np.ndarray:
+        """The same as ``fit(X, y).transform(X, y)``."""
+        return self.fit(X, y).transform(X, y if self.conditional else None)
+
+    def inverse_transform(self, Z: Any, y: Any = None) -> np.ndarray:
+        """The points decoded at values of z (n, latent_dim), in the data's own shape and dtype."""
+        check_is_fitted(self)
+        codes = np.asarray(Z, np.float64)
+        size = self._n_features_out
+        if codes.ndim != 2 or codes.shape[1] != size:
+            raise UserError(f"codes of shape {codes.shape}: give (n, {size}).")
+        context = None
+        if self.run_.conditional:
+            context = self._context(y, len(codes))
+        return inference.decode(self._applied, torch.from_numpy(codes), context)
+
+    def reconstruct(self, X: Any, y: Any = None) -> np.ndarray:
+        """The rows decoded from their posterior means, in the data's own shape and dtype."""
+        rows = self._known_rows(X, y)
+        with silent(not self.verbose):
+            return inference.reconstruct(self._applied, rows)
+
+    def sample(self, n_samples: int | None = None, y: Any = None, *, mean: bool = False, seed: int = 0) -> np.ndarray:
+        """n_samples examples drawn from the model, in the data's own shape and dtype; ``mean`` gives E[x | z].
+
+        ``y``: classes, or the values of the known columns, that the samples go through in turn. Without
+        ``n_samples``, one for each of them.
+        """
+        check_is_fitted(self)
+        asked = None if y is None else list(y) if isinstance(y, range) else y
+        n = n_samples or (1 if asked is None else len(np.atleast_1d(np.asarray(asked, dtype=object))))
+        with silent(not self.verbose):
+            return sample(self._applied, n, condition=asked, mean=mean, seed=seed)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the model file: safetensors and JSON, whole or not at all."""
+        check_is_fitted(self)
+        checkpoint.save_model(Path(path), self.run_.model, self.run_.schema, self.run_.config, self.run_.info)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -> Self:
+        """The estimator with the model of a file or a run folder. Loading runs no code; ``modules`` as for ``load``."""
+        run = checkpoint.load(path, modules)
+        if run.deterministic != issubclass(cls, Autoencoder):
+            other = "Autoencoder" if run.deterministic else "VAE"
+            raise UserError(f"{path} holds another kind of model: load it with {other}.load.")
+        estimator = cls(run.config["latent"]["size"], conditional=run.conditional, **(modules or {}))
+        if run.schema.layout == "F":
+            estimator.n_features_in_ = run.schema.shape[0]
+        return estimator._fitted(run)
+
+    # ------------------------------------------------------------------------------------------ between both worlds
+
+    def _rows(self, X: Any, y: Any, reset: bool) -> Dataset:
+        known = y if self.conditional else None
+        if self.conditional and y is None and not _brings_its_own(X):
+            raise UserError("requires y to be passed, but the target y is None: a conditional model learns p(x | y).")
+        return load(self._checked(X, reset), known, levels=self.levels, layout=self.layout)
+
+    def _known_rows(self, X: Any, y: Any) -> Dataset:
+        check_is_fitted(self)
+        return load(self._checked(X, reset=False), y, part="test", like=self.run_.schema)
+
+    def _checked(self, X: Any, reset: bool) -> Any:
+        """Arrays and frames as scikit-learn wants them checked; what ``load`` alone knows, as it is."""
+        if _brings_its_own(X):
+            return X
+        if isinstance(X, Tensor):
+            X = X.detach().cpu().numpy()
+        return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_min_samples=2 if reset else 1)
+
+    def _like(self, X: Any, values: np.ndarray) -> np.ndarray:
+        return values.astype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)
+
+    def _context(self, y: Any, n: int) -> Tensor:
+        if y is None:
+            raise UserError("the model is conditional: give y, the label or the known columns of every row.")
+        context = parse_condition(self.run_, y)
+        return context.expand(n, *context.shape[1:]) if len(context) == 1 else context
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(LARGEST_SEED))
+
+    def _overrides(self) -> list[str]:
+        size = [] if self.latent_dim is None else [f"latent.size={self.latent_dim}"]
+        return [*size, *self.overrides]
+
+    def _modules(self) -> dict[str, nn.Module]:
+        given = {"encoder": self.encoder, "decoder": self.decoder}
+        return {part: module for part, module in given.items() if module is not None}
+
+    def _fitted(self, run: Run) -> Self:
+        self.run_ = run
+        self._applied = run
+        if run.schema.layout == "F":
+            self._applied = replace(run, model=copy.deepcopy(run.model).double())
+        return self
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.run_.config["latent"]["size"]
+
+    def __getstate__(self) -> dict:
+        """The model as safetensors bytes and JSON, in a pickle for those who trust pickles. A stream starts anew."""
+        state = dict(super().__getstate__())
+        if "run_" in state:
+            state["run_"] = checkpoint.pack(state["run_"])
+        for name in ("_applied", "_stream"):
+            state.pop(name, None)
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if "run_" in state:
+            self._fitted(checkpoint.unpack(state["run_"], self._modules()))
+
+
+class VAE(_Estimator):
+    """log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), maximised over the rows: a variational autoencoder.
+
+    latent_dim: numbers in a code; None: what the recipe says. recipe: a recipe's name or TOML file; None: what suits
+    the data. conditional: learn p(x | y). epochs: passes over the rows; None: the recipe's. overrides:
+    "section.key=value" texts. encoder, decoder: one's own ``nn.Module``s, x (B, *shape) → features and z (N,
+    latent_dim) → (N, *shape) or features, called with c as well if the model is conditional. levels, layout: what the
+    values and the axes are, where it is not as inferred. device: "auto", "cpu" or "cuda". random_state: as scikit-learn
+    has it. verbose: lines and progress on standard error.
+
+    After ``fit``: ``run_``, the run that all functions of variate take. Raises ``ValueError`` for what the caller can
+    mend.
+
+    >>> rows = np.random.default_rng(0).normal(size=(60, 3))
+    >>> vae = VAE(latent_dim=2, epochs=2, random_state=0).fit(rows)
+    >>> vae.transform(rows).shape, vae.sample(5).shape, vae.score_samples(rows).shape
+    ((60, 2), (5, 3), (60,))
+    """
+
+    def score_samples(self, X: Any, y: Any = None, *, samples: int = 64) -> np.ndarray:
+        """log p(x) of every row in nats, (n,), by importance weighting with ``samples`` draws: higher = more likely.
+
+        Burda et al. 2016, eq. 8. Of a model conditional on labels, log p(x) with the label summed out; of one
+        conditional on columns log p(x | y). The same row has the same score in any batch and any order.
+        """
+        rows = self._known_rows(X, y)
+        with silent(not self.verbose):
+            return score(self._applied, rows, samples=samples)["log_likelihood_nats"]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of ``score_samples``: what a search over parameters maximises."""
+        return float(self.score_samples(X, y if self.conditional else None).mean())
+
+
+class Autoencoder(_Estimator):
+    """Σ ‖x − f(g(x))‖², minimised over the rows: a deterministic autoencoder, on the parameters of ``VAE``.
+
+    A prior fitted to the codes afterwards lets it generate (Ghosh et al. 2020, section 4); it has no likelihood.
+
+    >>> rows = np.random.default_rng(0).normal(size=(60, 3))
+    >>> Autoencoder(latent_dim=2, epochs=2, random_state=0).fit(rows).transform(rows).shape
+    (60, 2)
+    """
+
+    _recipe = "autoencoder"
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """−‖x − f(g(x))‖² per value in model units, averaged over the rows: higher is better."""
+        rows = self._known_rows(X, y if self.conditional else None)
+        with silent(not self.verbose):
+            return -float(score(self._applied, rows)["mse_per_dim"].mean())
+
+
+def _brings_its_own(X: Any) -> bool:
+    """Whether X is no array: a name, a path or a data set, which may have labels of its own."""
+    return isinstance(X, str | os.PathLike | torch_data.Dataset | Dataset)

@@ -1,0 +1,130 @@
+"""From rows and what is asked for to a trainer, and from a trainer to a run."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from variate import config, inference, train
+from variate.checkpoint import Run
+from variate.data.dataset import Dataset
+from variate.errors import UserError
+
+__all__ = ["Asked", "Stream", "snapshot", "trainer_for", "with_prior"]
+
+START_ROWS = 1000
+PRIOR_ROWS = 20_000  # codes that an autoencoder's prior is fitted to
+UNSAVED = Path("unsaved", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller says about the model."""
+
+    recipe: str | None = None
+    conditional: bool = False
+    epochs: int | None = None
+    overrides: tuple[str, ...] = ()
+
+    def settings(self, rows: Dataset, modules: dict[str, nn.Module] | None) -> dict[str, dict]:
+        """The whole configuration, with everything that depends on the data decided."""
+        settings = config.load_recipe(self.recipe or config.default_recipe(rows.schema), list(self.overrides))
+        for part, module in (modules or {}).items():
+            settings[part] = {"name": config.OWN, "kind": type(module).__name__}
+        if self.conditional and settings["context"]["name"] == "none":
+            settings["context"]["name"] = "columns" if rows.columns is not None else "label"
+        if self.epochs is not None:
+            settings["train"] |= {"epochs": self.epochs, "least_steps": 0}
+        return config.resolve(settings, rows)
+
+    @property
+    def says_something(self) -> bool:
+        return self != Asked()
+
+
+def trainer_for(
+    settings: dict[str, dict], whole: Dataset, seed: int, device: str, modules: dict[str, nn.Module] | None
+) -> train.Trainer:
+    """A trainer with seeded weights; a seeded sixth of the rows is held out for validation."""
+    return _assembled(settings, *whole.split(seed), seed, device, modules)
+
+
+def _assembled(
+    settings: dict[str, dict],
+    train_rows: Dataset,
+    valid_rows: Dataset,
+    seed: int,
+    device: str,
+    modules: dict[str, nn.Module] | None,
+) -> train.Trainer:
+    model, objective, training = config.build(settings, train_rows.schema, seed, modules)
+    model.likelihood.start_at(train_rows.subset(START_ROWS).batch(slice(None)).target)
+    name = settings["data"]["binarize"]
+    valid_rows = valid_rows.binarized(name)
+    if name == "static":  # drawn once and kept
+        train_rows, name = train_rows.binarized(name), "none"
+    place = _device(device)
+    step = train.Step(model, objective).to(place)
+    return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name)
+
+
+def _device(name: str) -> torch.device:
+    """ "auto" is the GPU if there is one."""
+    try:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # torch's ways to say that a device is unknown or absent
+        raise UserError(f"--device {name} is not to be had here: use auto, cpu or cuda.") from None
+    return device
+
+
+def snapshot(trainer: train.Trainer, settings: dict, data: str, path: Path = UNSAVED) -> Run:
+    """The averaged weights as they are now, as a run of their own."""
+    info = {"bound": trainer.best, "data": data, "seed": trainer.seed}
+    info |= {"epoch": trainer.best_epoch, "step": trainer.step}
+    model = copy.deepcopy(trainer.average).cpu().requires_grad_(False).eval()
+    return Run(model, trainer.train_data.schema, settings, info, path)
+
+
+def with_prior(run: Run, rows: Dataset) -> Run:
+    """A deterministic autoencoder's prior is fitted to its codes, so that it can generate too (Ghosh et al. 2020)."""
+    if not run.deterministic or run.config["prior"]["name"] == "standard" or run.info.get("prior") == "fitted":
+        return run
+    some = rows.to("cpu").subset(PRIOR_ROWS)
+    run.model.latent.fit_prior(inference.code_means(run, some), run.model.encode_context(some.context))
+    run.info["prior"] = "fitted"
+    return run
+
+
+class Stream:
+    """Learning from rows that come piece by piece; the first piece, or the run to go on from, settles what a row is.
+
+    The learning rate stays constant: a stream has no end towards which it could fall.
+    """
+
+    def __init__(
+        self,
+        rows: Dataset,
+        asked: Asked,
+        seed: int,
+        device: str = "auto",
+        modules: dict[str, nn.Module] | None = None,
+        before: Run | None = None,
+    ):
+        if before is None:
+            settings = asked.settings(rows, modules)
+            rows = config.as_scored(settings, rows)
+        else:
+            settings, rows = before.config, rows.under(before.schema)
+        self.settings = settings | {"train": settings["train"] | {"schedule": "constant"}}
+        self.trainer = _assembled(self.settings, rows, rows, seed, device, modules)
+        if before is not None:
+            self.trainer.restart_from(before.model)
+
+    def learn(self, rows: Dataset) -> Run:
+        """One pass over the rows; the model as it is after them."""
+        trainer = self.trainer
+        trainer.learn_from(rows.under(trainer.train_data.schema).to(trainer.device))
+        return snapshot(trainer, self.settings, rows.name)

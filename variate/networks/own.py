@@ -1,0 +1,85 @@
+"""The user's own networks: plain ``nn.Module``s whose shapes are found out by one dry run.
+
+``kind`` is what the class was called, for the file's reader: the module itself is not in the file.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from variate.errors import UserError
+
+__all__ = ["Decoder", "Encoder"]
+
+
+class _Own(nn.Module):
+    """A copy of the user's module, called with c only if the model is conditional."""
+
+    def __init__(self, module: object, part: str):
+        super().__init__()
+        if not isinstance(module, nn.Module):
+            raise UserError(f"the {part} is {type(module).__name__}: give a torch.nn.Module.")
+        for name, inner in module.named_modules():
+            if isinstance(inner, nn.modules.batchnorm._BatchNorm):
+                raise UserError(
+                    f"the {part} holds {type(inner).__name__} ({name}), which makes one row's likelihood depend on the "
+                    "others: use GroupNorm or LayerNorm."
+                )
+        self.module, self.part = copy.deepcopy(module), part
+
+    def _call(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.module(x) if context is None else self.module(x, context)
+
+    def _try(self, shape: tuple[int, ...], context: int) -> tuple[int, ...]:
+        """The shape of what two rows of zeros become, without the rows."""
+        like = next(self.module.parameters(), torch.zeros((), device="cpu"))
+        x, c = (torch.zeros(2, *size, dtype=like.dtype, device=like.device) for size in (shape, (context,)))
+        given = f"x {tuple(x.shape)}" + (f" and c {tuple(c.shape)}" if context else "")
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                out = self._call(x, c if context else None)
+        except Exception as error:  # whatever the user's code may raise
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"the {self.part} cannot be called with {given}: {why}.") from error
+        if not isinstance(out, Tensor) or out.dim() < 2 or len(out) != 2 or 0 in out.shape:
+            got = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+            raise UserError(f"the {self.part}, called with {given}, gave {got}: it must give a tensor (2, …).")
+        return tuple(out.shape[1:])
+
+
+class Encoder(_Own):
+    """x (B, *shape) and, for a conditional model, c (B, C) → features (B, …), flattened to (B, F).
+
+    The posterior's own linear layer makes its mean and scale of them.
+    """
+
+    def __init__(self, module: object, shape: tuple[int, ...], context: int, *, kind: str = ""):
+        super().__init__(module, "encoder")
+        self.features = (math.prod(self._try(shape, context)),)
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self._call(x, context).flatten(1)
+
+
+class Decoder(_Own):
+    """code (N, d) and, for a conditional model, c (N, C) → (N, F), (N, F, places…), (N, *shape) or (N, D) flattened.
+
+    The likelihood's own linear layer, the same at every place, makes its parameters of them.
+    """
+
+    def __init__(self, module: object, code: int, shape: tuple[int, ...], context: int, *, kind: str = ""):
+        super().__init__(module, "decoder")
+        found = self._try((code,), context)
+        whole = len(found) == 1 < len(shape) and found[0] == math.prod(shape)
+        self.features = shape if whole else found
+        if len(self.features) not in (1, len(shape)):
+            raise UserError(
+                f"the decoder gave {('N', *found)}: for examples of {shape} it must give (N, F), (N, F, "
+                f"{', '.join(['places'] * (len(shape) - 1))}) or (N, {math.prod(shape)})."
+            )
+
+    def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
+        out = self._call(code, context)
+        return out.reshape(len(out), *self.features)
