@@ -316,7 +316,6 @@ WRONG = {
     "a word for a class": (["sample", "conditional", "--condition", "three", "--out", "a.npy"], "three"),
     "no class": (["sample", "conditional", "--condition", "", "--out", "a.npy"], "--condition"),
     "a condition too many": (["sample", "plain", "--condition", "3", "--out", "a.npy"], "--conditional"),
-    "an autoencoder's samples": (["sample", "autoencoder", "--out", "a.npy"], "prior"),
     "data of another shape": (["evaluate", "table", "digits"], "8 × 8"),
     "reconstructing another shape": (["reconstruct", "table", "digits", "--out", "a.npy"], "8 × 8"),
     "reporting another shape": (["report", "table", "digits"], "8 × 8"),
@@ -334,15 +333,17 @@ def test_a_request_that_makes_no_sense_is_refused(refused, tmp_path, monkeypatch
 
 
 USES = {
+    "embed": ["digits", "--out", "a.npy"],
     "evaluate": ["digits"],
     "info": [],
     "reconstruct": ["digits", "--out", "a.npy"],
     "report": ["digits"],
     "sample": ["--out", "a.npy"],
+    "score": ["digits", "--out", "a.csv"],
 }
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "fit"])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("fit", "doctor")])
 @pytest.mark.parametrize("place", ["nowhere", "empty", "text.safetensors"])
 def test_a_place_that_is_no_run_is_refused_by_every_verb(refused, tmp_path, monkeypatch, verb, place):
     monkeypatch.chdir(tmp_path)

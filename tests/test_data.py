@@ -9,6 +9,7 @@ from helpers_runs import pixels
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from variate.data.dataset import Dataset
 from variate.data.infer import infer_known, infer_schema
@@ -242,7 +243,7 @@ def test_a_non_finite_value_is_refused_by_its_row(values, bad):
 
 
 @given(
-    hnp.array_shapes(min_dims=0, max_dims=6, min_side=0, max_side=3).filter(lambda s: not 2 <= len(s) <= 4 or 0 in s)
+    hnp.array_shapes(min_dims=0, max_dims=6, min_side=0, max_side=3).filter(lambda s: not 2 <= len(s) <= 5 or 0 in s)
 )
 def test_arrays_that_are_no_rows_are_refused(shape):
     with pytest.raises(UserError):
@@ -275,14 +276,217 @@ def test_numbers_near_the_end_of_the_range_are_refused_or_survive(top):
     np.testing.assert_allclose(units[:, 0], np.array([1, -1, 0]) * 1.5**0.5, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [[0, 1], [0, 1, -1], [0.5, 1, 2], [[0], [1], [2]], ["a", "b", "c"], [0, 1, 2**40], [[0, 1], [2]]],
-    ids=repr,
-)
+BAD_LABELS = [
+    [0, 1],
+    [[0, 1], [2]],
+    [[1], [2]],
+    [-1, -1, -1],
+    ["", "", ""],
+    [None, None, None],
+    [0.5, np.nan, 2],
+    [0.5, np.inf, 2],
+    np.array(["a", 1, 2.5], object),
+    [1j, 2, 3],
+    np.zeros((3, 2, 2)),
+    np.zeros((3, 0)),
+]
+
+
+@pytest.mark.parametrize("labels", BAD_LABELS, ids=repr)
 def test_bad_labels_are_refused(labels):
     with pytest.raises(UserError, match="label"):
         load(np.zeros((3, 2), np.uint8), labels)
+
+
+LABELS = {  # as given → (names, index of each row)
+    "whole numbers from 0": ([2, 0, 1], ("0", "1", "2"), [2, 0, 1]),
+    "with gaps": ([7, 3, 7], ("3", "7"), [1, 0, 1]),
+    "beyond 32 bits": ([0, 1, 2**40], ("0", "1", str(2**40)), [0, 1, 2]),
+    "minus one is missing": ([0, -1, 1], ("0", "1"), [0, -1, 1]),
+    "plus and minus one": ([1, -1, 1], ("-1", "1"), [1, 0, 1]),
+    "NaN is missing": ([1.0, np.nan, 0.0], ("0", "1"), [1, -1, 0]),
+    "words": (["cat", "ant", "cat"], ("ant", "cat"), [1, 0, 1]),
+    "an empty word is missing": (["cat", "", "ant"], ("ant", "cat"), [1, -1, 0]),
+    "None is missing": (["cat", None, "ant"], ("ant", "cat"), [1, -1, 0]),
+    "None among numbers": ([5, None, 4], ("4", "5"), [1, -1, 0]),
+    "a column": (np.array([[1], [0], [1]]), ("0", "1"), [1, 0, 1]),
+    "truths": ([True, False, True], ("0", "1"), [1, 0, 1]),
+}
+
+
+@pytest.mark.parametrize(("given", "names", "index"), LABELS.values(), ids=LABELS)
+def test_labels_become_classes(given, names, index):
+    rows = load(np.zeros((3, 2), np.uint8), given)
+    assert rows.schema.class_names == names and rows.labels.tolist() == index
+    assert rows.schema.labels == tuple(index.count(place) for place in range(len(names)))
+
+
+def test_real_numbers_beside_the_rows_are_known_columns():
+    known = np.array([[1.0, 10.5], [3.0, 20.5], [5.0, 30.5]])
+    rows = load(np.zeros((3, 2), np.uint8), known)
+    assert rows.labels is None and rows.columns.tolist() == known.tolist()
+    np.testing.assert_allclose(rows.schema.condition_offset, known.mean(0))
+    np.testing.assert_allclose(rows.schema.condition_scale, known.std(0))
+
+
+def test_new_rows_get_the_classes_of_the_model():
+    """The same words in another order and number keep their index; an unknown one is named."""
+    model = load(np.zeros((4, 2), np.uint8), ["cat", "dog", "ant", "cat"]).schema
+    assert load(np.zeros((2, 2), np.uint8), ["dog", "cat"], like=model).labels.tolist() == [2, 1]
+    assert load(np.zeros((2, 2), np.uint8), ["dog", ""], like=model).labels.tolist() == [2, -1]
+    with pytest.raises(UserError, match="'cow'"):
+        load(np.zeros((2, 2), np.uint8), ["dog", "cow"], like=model)
+
+
+# ---------------------------------------------------------------------------------------------------- grids and layouts
+
+BYTES = np.random.default_rng(0).integers(0, 256, (20, 8, 9), dtype=np.uint8)
+BYTES[0, 0, :2] = 0, 255
+GRIDS = {  # values → (levels, divisor)
+    "bytes": (BYTES, 256, 1),
+    "bytes over 255": ((BYTES / 255).astype(np.float32), 256, 255),
+    "bytes times 1/255": (BYTES * np.float32(1 / 255), 256, 255),
+    "bytes over 256": ((BYTES / 256).astype(np.float32), 256, 256),
+    "bytes over 255 in double precision": (BYTES / 255, 256, 255),
+    "flattened bytes over 255": ((BYTES / 255).reshape(20, -1), 256, 255),
+    "bytes as floats": (BYTES.astype(np.float64), 256, 1),
+    "bytes as long integers": (BYTES.astype(np.int64), 256, 1),
+    "two values": ((BYTES > 99).astype(np.float32), 2, 1),
+    "16 bits": (BYTES.astype(np.uint16) * 257, 65536, 1),
+    "a table of fifths": (np.random.default_rng(0).integers(0, 6, (50, 4)) / 5, None, 1),
+    "counts in a table": (BYTES[:, 0].astype(np.int64), None, 1),
+    "floats in between": (BYTES / 255 + 1e-3, None, 1),
+    "floats beyond": (BYTES / 254, None, 1),
+}
+
+
+@pytest.mark.parametrize(("values", "levels", "divisor"), GRIDS.values(), ids=GRIDS)
+def test_values_on_a_grid_are_found_and_come_back(values, levels, divisor):
+    rows = load(values)
+    assert (rows.schema.levels, rows.schema.divisor) == (levels, divisor)
+    back = rows.schema.to_raw(rows.batch(slice(None)).target)
+    assert back.dtype == values.dtype
+    if levels:
+        np.testing.assert_allclose(back, values, rtol=2e-7)
+        units = rows.batch(slice(None)).target.numpy() * (levels - 1)
+        np.testing.assert_allclose(units, np.round(units), atol=1e-2)
+
+
+LAYOUTS = {  # shape → (layout, tensor shape)
+    (10,): ("F", (10,)),
+    (28, 28): ("HW", (1, 28, 28)),
+    (9, 12, 3): ("HWC", (3, 9, 12)),
+    (3, 9, 12): ("CHW", (3, 9, 12)),
+    (12, 9, 10): ("DHW", (1, 12, 9, 10)),
+    (128, 6): ("LC", (6, 128)),
+    (6, 128): ("CL", (6, 128)),
+    (5, 9, 12, 2): ("DHWC", (2, 5, 9, 12)),
+    (2, 5, 9, 12): ("CDHW", (2, 5, 9, 12)),
+}
+
+
+@pytest.mark.parametrize("shape", LAYOUTS, ids=str)
+def test_axes_are_found_and_come_back(shape):
+    layout, tensor_shape = LAYOUTS[shape]
+    values = np.random.default_rng(0).normal(size=(4, *shape))
+    rows = load(values)
+    assert (rows.schema.layout, rows.schema.tensor_shape) == (layout, tensor_shape)
+    units = rows.batch(slice(None)).target
+    assert units.shape == (4, *tensor_shape)
+    np.testing.assert_allclose(rows.schema.to_raw(units), values, atol=1e-5)
+    channel = layout.find("C")
+    if channel >= 0:  # of every channel by itself, where the channels stand
+        own = np.moveaxis(values, channel + 1, 1).reshape(4, tensor_shape[0], -1)
+        expected = (own - own.mean((0, 2), keepdims=True)) / own.std((0, 2), keepdims=True)
+        np.testing.assert_allclose(units.flatten(2).numpy(), expected, atol=1e-5)
+
+
+def test_a_layout_that_is_named_is_taken():
+    values = np.zeros((4, 28, 28), np.uint8)
+    assert load(values, layout="lc").schema.tensor_shape == (28, 28)
+    assert load(values, layout="CL").schema.layout == "CL"
+    assert load(np.zeros((4, 100)), layout="L").schema.tensor_shape == (1, 100)
+    for wrong, said in [("HWC", "axes"), ("HWD", "did you mean"), ("", None)]:
+        if said:
+            with pytest.raises(UserError, match=said):
+                load(values, layout=wrong)
+
+
+# ---------------------------------------------------------------------------------------------------- what people have
+
+
+def test_pytorch_data_sets_are_read():
+    images = torch.randint(0, 256, (12, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(12) % 3
+    rows = load(torch.utils.data.TensorDataset(images, labels))
+    assert torch.equal(rows.values, images) and torch.equal(rows.labels, labels)
+    assert rows.schema.layout == "CHW"
+    alone = load(torch.utils.data.TensorDataset(images.float().mul(1 / 255)))
+    assert alone.labels is None and alone.schema.divisor == 255
+
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return Image.new("RGB", (9, 8), (index, 2, 3)), "odd" if index % 2 else "even"
+
+    rows = load(Pictures())
+    assert rows.schema.shape == (8, 9, 3) and rows.schema.class_names == ("even", "odd")
+    assert rows.values[4, 0, 0].tolist() == [4, 2, 3]
+
+
+def test_data_sets_without_an_order_are_refused():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            yield torch.zeros(3)
+
+    class Empty(torch.utils.data.Dataset):
+        def __len__(self):
+            return 0
+
+    for bad, said in [(Stream(), "Iterable"), (Empty(), "empty"), (torch.utils.data.Dataset(), "length")]:
+        with pytest.raises(UserError, match=said):
+            load(bad)
+
+
+def test_frames_are_read():
+    import pandas as pd
+    import polars as pl
+
+    values = np.random.default_rng(0).normal(size=(6, 3))
+    for frame in (pd.DataFrame(values), pl.DataFrame(values)):
+        np.testing.assert_array_equal(load(frame).values.numpy(), values)
+    with pytest.raises(UserError, match="no number"):
+        load(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_files_are_the_arrays_in_them(tmp_path, suffix):
+    values, labels = np.random.default_rng(0).normal(size=(6, 3)), np.array(list("aabbab"))
+    path = tmp_path / f"mine{suffix}"
+    if suffix == ".npy":
+        np.save(path, values), np.save(tmp_path / "labels.npy", labels)
+        rows = load(path, tmp_path / "labels.npy")
+    else:
+        np.savez(path, x=values, y=labels)
+        rows = load(str(path))
+    assert rows.name == path.name and rows.schema.class_names == ("a", "b")
+    np.testing.assert_array_equal(rows.values.numpy(), values)
+
+
+DATA = {"bytes": BYTES, "over 255": (BYTES / 255).astype(np.float32), "reals": BYTES / 254}
+
+
+@pytest.mark.parametrize(("model", "new"), [(m, n) for m in DATA for n in DATA])
+def test_only_rows_that_the_model_can_hold_are_let_in(model, new):
+    """A model of bytes takes bytes, one of k/255 takes those and 0 and 1; one of real numbers takes any number."""
+    schema = load(DATA[model]).schema
+    if model in (new, "reals"):
+        assert load(DATA[new], like=schema).schema == schema
+    else:
+        with pytest.raises(UserError, match="trained on"):
+            load(DATA[new], like=schema)
 
 
 def test_values_outside_the_named_levels_are_refused():

@@ -16,13 +16,14 @@ from variate.errors import UserError
 from variate.networks import conv
 from variate.networks.layers import PerValueHead, ShowAtoms
 
-ENCODERS, DECODERS = config.network_registry("Encoder"), config.network_registry("Decoder")
+ENCODERS, DECODERS = (  # a user's own module keeps these promises, or does not
+    {name: cls for name, cls in config.network_registry(part).items() if name != "own"}
+    for part in ("Encoder", "Decoder")
+)
 SIZES = [(8,), (41,), (8, 8), (9, 13), (28, 28), (8, 40), (17, 31), (8, 8, 8), (9, 11, 10)]
 LARGE = [(1, 1100), (1, 9, 348), (1, 9, 9, 117)]  # so many places that they are halved more than twice
 SHAPES = [(channels, *size) for size in SIZES for channels in (1, 3)] + [(1, 9, 31, 17), *LARGE]
 ROWS, CODE, CONTEXT = 5, 4, 3
-for registry in (ENCODERS, DECODERS):
-    registry.pop("own", None)  # the user's module keeps these promises, or does not
 PARTS = [("encoder", name) for name in ENCODERS] + [("decoder", name) for name in DECODERS]
 
 each_part = pytest.mark.parametrize(("part", "name"), PARTS)

@@ -120,6 +120,9 @@ def global_states() -> list[bytes]:
 
 
 CALLS = {
+    "Autoencoder": lambda out: variate.Autoencoder(epochs=1, random_state=0).fit(pixels(40)).sample(2),
+    "VAE": lambda out: variate.VAE(epochs=1, random_state=0).fit(pixels(40)).score_samples(pixels(5), samples=2),
+    "embed": lambda out: variate.embed(run("plain"), "digits"),
     "evaluate": lambda out: variate.evaluate(run("conditional"), data_of("conditional"), samples=2, rows=20),
     "fit": lambda out: variate.fit(pixels(40), out=out, overrides=[*TINY, "data.binarize=dynamic"], epochs=1),
     "info": lambda out: variate.info(run("plain")),
@@ -127,6 +130,7 @@ CALLS = {
     "reconstruct": lambda out: variate.reconstruct(run("plain"), "digits"),
     "report": lambda out: variate.report(run("plain"), data_of("plain").subset(40), samples=2, rows=10),
     "sample": lambda out: variate.sample(run("conditional"), 5),
+    "score": lambda out: variate.score(run("conditional"), data_of("conditional").subset(20), samples=2),
 }
 
 

@@ -216,7 +216,7 @@ def test_npz_knows_rows_and_labels_by_their_names(tmp_path, arrays, values, labe
     assert (found.labels is None) == (labels is None)
     if labels is not None:
         np.testing.assert_array_equal(found.labels, labels)
-        assert "labels from" in found.notes[0]
+        assert found.notes[1].startswith("labels from")
     ignored = [name for name in arrays if name.lower() in ("y", "labels") and len(arrays) > 1 and labels is None]
     assert any("not used" in note for note in found.notes) == (bool(ignored) or "arr_1" in arrays or "other" in arrays)
 
@@ -234,7 +234,8 @@ def test_npz_with_parts_gives_the_one_that_is_asked(tmp_path, form):
         assert read_labels(tmp_path / "mine.npz", part).tolist() == found.labels.tolist()
     x, y = form.format("test").split()
     assert found.notes == (
-        f"values from {x!r}, labels from {y!r}",
+        f"values from {x!r}",
+        f"labels from {y!r}",
         f"not used: {', '.join(map(repr, form.format('train').split()))}",
     )
 
@@ -357,7 +358,7 @@ def test_what_does_not_fit_beside_is_left_with_a_note_unless_it_was_named(tmp_pa
     found = read(rows)
     assert_rows(found, BYTES)
     assert found.labels is None and len(found.notes) == 1
-    assert found.notes[0].startswith("labels beside it are not used: ") and why in found.notes[0]
+    assert found.notes[0].startswith("labels beside images.idx are not used: ") and why in found.notes[0]
     if why != "columns of numbers":  # which may be conditions
         assert why in refusal(rows, labels=labels)
 
@@ -371,7 +372,8 @@ def test_labels_that_are_named_go_before_all_others(tmp_path, name):
     text = "".join(f"{label}\n" for label in LABELS).encode()
     path = put(tmp_path / name, given.get(Path(name).suffix, text))
     found = read(tmp_path / "rows.npz", labels=path)
-    assert found.labels.tolist() == LABELS.tolist() and found.notes[-1] == f"labels from {name}"
+    assert found.labels.tolist() == LABELS.tolist()
+    assert found.notes == ("values from 'x'", f"labels from {name}")
 
 
 NAN = float("nan")
@@ -439,6 +441,11 @@ def test_labels_are_no_folder(tmp_path):
 OTHERS = {
     "csv": (b"a,b\n1,2\n", "is a table in text .CSV.*numpy.loadtxt"),
     "tsv": (b"1\t2\n", "is a table in text"),
+    "wide csv": (b"%s\n" % b",".join([b"0"] * 784), "is a table in text"),
+    "cut csv": (b"a,b,c\n1,2,3\n4,5", "is a table in text"),
+    "prose": (b"Dear Sir,\n\nthank you, and you, and you.\n", "is text .it begins with 'Dear Sir,'"),
+    "json": (b' {"a": [1, 2]}', "is JSON"),
+    "web page": (b"<!doctype html><p>404, not found", "is HTML"),
     "text": ("schöne Grüße\n".encode(), "is text .it begins with 'schöne Grüße'.*what is read are IDX"),
     "cut letter": (b"a" * 511 + "ü".encode(), "is text"),
     "utf-16": ("hello".encode("utf-16"), "text in UTF-16"),
@@ -811,7 +818,7 @@ def test_images_beside_sub_folders_leave_no_labels(tmp_path):
         save(tmp_path / name, np.full((2, 2), shade, np.uint8))
     found = read(tmp_path)
     assert found.labels is None and found.values[:, 0, 0].tolist() == [2, 0, 1]
-    assert found.notes == ("no labels, since 1 images lie beside the sub-folders",)
+    assert found.notes == ("labels are none, since images lie beside the sub-folders (1) too",)
 
 
 def test_labels_of_a_folder_can_be_named(tmp_path):

@@ -6,6 +6,7 @@ __all__ = [
     "VAE",
     "Autoencoder",
     "UserError",
+    "classify",
     "embed",
     "evaluate",
     "fit",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from torch import nn
 
-from variate import contexts, latents, likelihoods, networks, noise, objectives
+from variate import contexts, labellings, latents, likelihoods, networks, noise, objectives
 from variate.data import binarize
 from variate.data.dataset import Dataset
 from variate.data.infer import count_scale
@@ -31,6 +31,7 @@ from variate.networks.layers import ShowAtoms
 __all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
 
 LARGEST, MOST_LAYERS = 10_000_000, 1024
+OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
 OWN = "own"  # the file in networks/ for modules that the user brings
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULTS: dict[str, dict] = {
@@ -41,6 +42,7 @@ DEFAULTS: dict[str, dict] = {
     "posterior": {"name": "diagonal"},
     "prior": {"name": "standard"},
     "context": {"name": "none"},
+    "labelling": {"name": "none"},
     "likelihood": {"name": "auto"},
     "objective": {"name": "elbo"},
     "train": {},
@@ -111,6 +113,7 @@ def registries() -> dict[str, dict[str, type]]:
         "likelihood": registry(likelihoods, likelihoods.Likelihood),
         "objective": registry(objectives, objectives.Objective),
         "context": registry(contexts, contexts.Context),
+        "labelling": registry(labellings, labellings.Labelling),
     }
 
 
@@ -219,7 +222,7 @@ def build(
     _check_keys(config["data"], {"binarize"}, "data")
     scored = model_schema(config, schema)
     with noise.seeded(seed, "weights"):
-        context = _context(config, known, schema)
+        context = _optional("context", config, known, schema)
         wide = context.size if context else 0
         encoder = _encoder(config, known, scored, wide, modules or {})
         size = config["latent"].get("size")
@@ -230,7 +233,8 @@ def build(
         _check_keys(config["latent"], {"name", "size"}, "latent")
         decoder = _network("decoder", config, known, modules or {}, latent.code_size, scored.tensor_shape, wide)
         likelihood = _make("likelihood", config, known, decoder.features, scored)
-        model = Model(encoder, latent, decoder, likelihood, context)
+        labelling = _optional("labelling", config, known, latent.code_size, _class_counts(config, schema))
+        model = Model(encoder, latent, decoder, likelihood, context, labelling)
     objective = _make("objective", config, known)
     if objective.is_bound == (config["posterior"]["name"] == "point"):
         raise UserError(
@@ -273,17 +277,24 @@ def _network(
     return _make(part, config, known, modules[part], *args)
 
 
-def _context(config: dict[str, dict], known: dict[str, dict[str, type]], schema: Schema) -> typing.Any:
-    if config["context"].get("name") != "none":
-        return _make("context", config, known, schema)
-    _check_keys(config["context"], {"name"}, "context")
+def _optional(section: str, config: dict[str, dict], known: dict[str, dict[str, type]], *args: object) -> typing.Any:
+    """What a model may do without: nothing, where the name is "none"."""
+    if config[section].get("name") != "none":
+        return _make(section, config, known, *args)
+    _check_keys(config[section], {"name"}, section)
     return None
+
+
+def _class_counts(config: dict[str, dict], schema: Schema) -> tuple[int, ...]:
+    if config["labelling"].get("name") != "none" and len(schema.labels or ()) < 2:
+        raise UserError("a model that predicts labels needs two classes or more: give labels, −1 where one is missing.")
+    return schema.labels or ()
 
 
 def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type]]) -> str:
     name = config[section].get("name")
     if not isinstance(name, str) or name not in known[section]:
-        names = [*known[section], *(["none"] if section == "context" else [])]
+        names = [*known[section], *(["none"] if section in OPTIONAL else [])]
         raise UserError(f"{section}.name={name!r} is not one of {', '.join(names)}{suggest(str(name), names)}.")
     return name
 

@@ -18,6 +18,7 @@ __all__ = [
     "codes",
     "decode",
     "in_chunks",
+    "label_probabilities",
     "matching",
     "reconstruct",
     "reconstruction_units",
@@ -45,15 +46,21 @@ def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
 
 
 @torch.inference_mode()
-def in_chunks(function: Callable[[Batch], Tensor], run: Run, data: Dataset, description: str) -> Tensor:
-    """``function`` of every chunk of rows, concatenated; the last chunk is filled up with copies of its last row."""
+def in_chunks(
+    function: Callable[..., Tensor], run: Run, data: Dataset, description: str, keyed: bool = False
+) -> Tensor:
+    """``function`` of every chunk of rows, concatenated; the last chunk is filled up with copies of its last row.
+
+    ``keyed``: it is given the rows' keys as well, for noise that belongs to a row.
+    """
     data = matching(run, data)
     results = []
     with Progress(description, len(data), unit="rows") as bar:
         for start in range(0, len(data), CHUNK):
             index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
             kept = min(CHUNK, len(data) - start)
-            results.append(function(data.batch(index, run.binarize).to(run.dtype))[:kept])
+            keys = (noise.row_keys(data.values[index]),) if keyed else ()
+            results.append(function(data.batch(index, run.binarize).to(run.dtype), *keys)[:kept])
             bar.advance(kept)
     return torch.cat(results)
 
@@ -74,6 +81,21 @@ def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
 def code_means(run: Run, data: Dataset) -> Tensor:
     """The posterior mean of every row, (n, size)."""
     return codes(run, data)[0]
+
+
+def label_probabilities(run: Run, data: Dataset, samples: int = 16, seed: int = 0) -> Tensor:
+    """q(y|x) = E_q(z|x) p(y|z) of every row, (n, classes), over ``samples`` draws of z keyed by the row's own bytes."""
+    model = run.model
+    if model.labelling is None:
+        raise UserError("the model predicts no labels: train one with --recipe semi-supervised.")
+
+    def predicted(batch: Batch, keys: list[bytes]) -> Tensor:
+        c = model.encode_context(batch.context)
+        draws = noise.row_normal(seed, "labels", keys, (samples, model.latent.noise_size)).to(run.dtype)
+        draw = model.latent.infer(model.encoder(batch.input, c), c, draws)
+        return model.labelling(draw.code).softmax(-1).mean(0)
+
+    return in_chunks(predicted, run, data, "Labelling", keyed=True)
 
 
 def reconstruct(run: Run, data: Dataset) -> np.ndarray:

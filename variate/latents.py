@@ -40,7 +40,7 @@ class Group(NamedTuple):
 
     z: (n, B, d). log_q = log q(z|x,c) and log_p = log p(z|c): (n, B) in nats, ``None`` for a deterministic code.
     kl_nats: exact KL(q ‖ p), (1 or n, B, units), one entry per unit where both factorise; ``None`` if no closed form.
-    log_q_detached: log q at z with the posterior's parameters held constant (Roeder et al. 2017).
+    log_q_detached: log q at z with the posterior's parameters held constant (Roeder et al. 2017). q: the posterior.
     """
 
     z: Tensor
@@ -48,6 +48,7 @@ class Group(NamedTuple):
     log_p: Tensor | None = None
     kl_nats: Tensor | None = None
     log_q_detached: Callable[[], Tensor] | None = None
+    q: Distribution | None = None
 
     def log_weight(self, detached: bool = False) -> Tensor:
         """log p(z|c) − log q(z|x,c), (n, B) in nats; a deterministic code has none and raises ``ValueError``."""
@@ -86,7 +87,7 @@ def group(q: Distribution, p: Distribution, z: Tensor, detached: Callable[[], Di
     kl = kl_per_unit(q, p)
     if kl is not None and kl.dim() == 2:  # q does not depend on a sample drawn above it
         kl = kl.unsqueeze(0)
-    return Group(z, q.log_prob(z), p.log_prob(z), kl, lambda: detached().log_prob(z))
+    return Group(z, q.log_prob(z), p.log_prob(z), kl, lambda: detached().log_prob(z), q)
 
 
 class Posterior(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from variate.data.batch import Batch
+from variate.labellings import Labelling
 from variate.latents import Draw, Latent
 from variate.likelihoods import Likelihood
 
@@ -37,7 +38,7 @@ class Decoded:
 
 
 class Model(nn.Module):
-    """encoder, latent, decoder, likelihood and, for a conditional model, a context network."""
+    """encoder, latent, decoder, likelihood; a context network, if conditional; a labelling, if z explains labels."""
 
     def __init__(
         self,
@@ -46,10 +47,11 @@ class Model(nn.Module):
         decoder: nn.Module,
         likelihood: Likelihood,
         context: nn.Module | None,
+        labelling: Labelling | None = None,
     ):
         super().__init__()
         self.encoder, self.latent, self.decoder = encoder, latent, decoder
-        self.likelihood, self.context = likelihood, context
+        self.likelihood, self.context, self.labelling = likelihood, context, labelling
 
     def encode_context(self, context: Tensor | None) -> Tensor | None:
         """Raw context (B, …) → c (B, C); ``None`` for an unconditional model."""

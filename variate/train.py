@@ -56,9 +56,10 @@ class Step(nn.Module):
     def forward(self, batch: Batch, noise: Tensor, step: Tensor | int) -> tuple[Tensor, Terms]:
         draw, decoded = self.model(batch, noise)
         rows, terms = self.objective(draw, decoded, step)
-        if batch.weight is None:
-            return rows.mean(), terms
-        return (rows * batch.weight).sum() / batch.weight.sum(), terms
+        loss = rows.mean() if batch.weight is None else (rows * batch.weight).sum() / batch.weight.sum()
+        if self.model.labelling is not None and batch.context is not None:
+            loss = loss + self.model.labelling.loss(draw, batch.context, step)
+        return loss, terms
 
 
 def total_terms(terms: Terms) -> dict[str, Tensor]:
@@ -99,6 +100,8 @@ class Trainer:
         rows, size = len(self.train_data), min(self.training.batch_size, len(self.train_data))
         self.steps_per_epoch, self.batch_size = rows // size, size
         self.bad_run = self.worst_run = torch.zeros((), device=self.device)
+        labels = self.train_data.labels
+        self.labelled = labels.ge(0).nonzero().flatten() if labels is not None and bool((labels < 0).any()) else None
 
     @property
     def epoch(self) -> int:
@@ -168,7 +171,7 @@ class Trainer:
         running: dict[str, Tensor] = {}
         while self.step < end:
             place = (self.step % self.steps_per_epoch) * self.batch_size
-            for name, total in self._one_step(order[place : place + self.batch_size]).items():
+            for name, total in self._one_step(self._with_labelled(order[place : place + self.batch_size])).items():
                 running[name] = running.get(name, 0) + total
             if self.step % CHECK_EVERY == 0 or self.step == end:
                 self._look(running, bar)
@@ -177,6 +180,15 @@ class Trainer:
                 if stop.is_set() and self.step < end:
                     return "stop"
         return "done"
+
+    def _with_labelled(self, index: Tensor) -> Tensor:
+        """The rows of a step, and beside them some with a label, where a labelling would else see hardly any."""
+        labelling, labels = self.model.labelling, self.train_data.labels
+        if labelling is None or labels is None or self.labelled is None or not labelling.rows:
+            return index
+        generator = noise.generator(self.seed, "labelled", self.step)
+        chosen = torch.randint(len(self.labelled), (labelling.rows,), generator=generator)
+        return torch.cat([index, self.labelled[chosen.to(self.device)]])
 
     def _one_step(self, index: Tensor) -> dict[str, Tensor]:
         """One optimiser step; a non-finite gradient leaves weights, moments and averages alone, without a sync."""
@@ -266,12 +278,12 @@ class Trainer:
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         """Mean terms of the averaged weights on the validation rows, with the same noise every time."""
-        judge = Step(self.average, self.step_module.objective)
+        objective = self.step_module.objective
         totals: dict[str, float] = {}
         for chunk, batch in enumerate(self.valid_data.batches(VALIDATION_ROWS)):
-            shape = (judge.objective.samples, len(batch.input), self.model.latent.noise_size)
+            shape = (objective.samples, len(batch.input), self.model.latent.noise_size)
             draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)
-            for name, total in total_terms(judge(batch, draws, self.step)[1]).items():
+            for name, total in total_terms(objective(*self.average(batch, draws), self.step)[1]).items():
                 totals[name] = totals.get(name, 0.0) + float(total)
         return self._in_raw_units({name: total / len(self.valid_data) for name, total in totals.items()})
 

@@ -127,7 +127,7 @@ def _devices() -> list[dict]:
 def _data() -> dict:
     """Where named sets are looked for first; which of them the cache has."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "variate")
-    there = next(place for place in (cache, *cache.parents) if place.exists())
+    there = next(place for place in (cache, *cache.parents) if os.path.exists(place))
     files = [path for path in cache.rglob("*") if path.is_file()]
     folders = {path.parent.name.replace("_", "-") for path in files}
     mine = os.environ.get("VARIATE_DATA")
@@ -278,6 +278,6 @@ def command(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = F
     failed = [name for name, outcome in found["checks"].items() if outcome != OK]
     if failed:
         raise UserError(
-            f"variate does not work here ({', '.join(failed)}: FAILED): install it into a fresh environment, and if that "
-            "does not help, report what `variate doctor --json` prints."
+            f"variate does not work here (FAILED: {', '.join(failed)}): install it into a fresh environment, and if "
+            "that does not help, report what `variate doctor --json` prints."
         )

@@ -50,7 +50,8 @@ def _classes(schema: Schema, condition: object) -> Tensor:
         words = [str(word) for word in np.atleast_1d(np.asarray(condition)).tolist()]
     strangers = [word for word in words if word not in names]
     if strangers or not words:
-        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        numbered = names == tuple(str(index) for index in range(len(names)))
+        shown = f"0..{len(names) - 1}" if numbered else ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
         hint = suggest(strangers[0], names) if strangers else ""
         raise UserError(
             f"--condition {condition!r} asks for a class that the model does not know{hint}: it has {shown}."

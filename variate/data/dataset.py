@@ -56,7 +56,7 @@ class Dataset:
         return {name: value for name, value in known.items() if value is not None}
 
     def split(self, seed: int) -> tuple["Dataset", "Dataset"]:
-        """(training part, validation part): a seeded sixth is held out.
+        """(training part, validation part): a seeded sixth is held out, where there are rows without a label of those.
 
         What the schema has learned from the data (offset, scale, label counts) is learned from the training part.
         """
@@ -66,6 +66,8 @@ class Dataset:
                 "validate."
             )
         order = noise.permutation(seed, "split", n=len(self))
+        if self.labels is not None and bool((self.labels < 0).any()):  # the few labels are to be learned from
+            order = torch.cat([order[self.labels[order] < 0], order[self.labels[order] >= 0]])
         held_out = max(1, round(len(self) * VALIDATION_SHARE))
         train, valid = self.rows(order[held_out:].sort().values), self.rows(order[:held_out].sort().values)
         schema = _learned(train)

@@ -138,7 +138,7 @@ def _listing(folder: Path) -> Listing:
     if labels:
         notes.append(f"labels are the names of the sub-folders ({len(set(labels))})")
     elif below:
-        notes.append(f"no labels, since {len(top)} images lie beside the sub-folders")
+        notes.append(f"labels are none, since images lie beside the sub-folders ({len(top)}) too")
     if skipped:
         notes.append(f"files skipped, being hidden or no images by their names: {skipped}")
     if deeper:

@@ -82,7 +82,7 @@ def read(
     ...     np.savez(f"{folder}/mine.npz", x=np.eye(3, dtype=np.float32), y=np.array([4, 5, 6]))
     ...     found = read(f"{folder}/mine.npz")
     >>> found.values.shape, found.labels.tolist(), found.notes
-    ((3, 3), [4, 5, 6], ("values from 'x', labels from 'y'",))
+    ((3, 3), [4, 5, 6], ("values from 'x'", "labels from 'y'"))
     """
     place = _existing(path)
     if resize is not None and not place.is_dir():
@@ -94,7 +94,8 @@ def read(
     if labels is None:
         return found
     known = _one_per_row(read_labels(labels, part), len(found.values), labels)
-    return found._replace(labels=known, notes=(*found.notes, f"labels from {Path(labels).name}"))
+    notes = [note for note in found.notes if not note.startswith("labels")]  # about those that were found unasked
+    return found._replace(labels=known, notes=(*notes, f"labels from {Path(labels).name}"))
 
 
 def read_labels(path: str | os.PathLike[str], part: str = "train") -> np.ndarray:
@@ -142,8 +143,10 @@ def looks_like(head: bytes) -> str:
     text = _text(head)
     if text is None:
         return f"of no known kind (it begins with the bytes '{head[:4].hex(' ')}')"
-    line = text.lstrip().partition("\n")[0].strip()
-    return "a table in text (CSV)" if re.search(r"[,;\t]", line) else f"text (it begins with {line[:30]!r})"
+    lines = text.strip().split("\n")
+    separators = {len(re.findall(r"[,;\t]", line)) for line in lines[:-1][:3] or lines}  # the last one may be cut
+    table = len(separators) == 1 and 0 not in separators
+    return "a table in text (CSV)" if table else f"text (it begins with {lines[0].strip()[:30]!r})"
 
 
 _SIGNATURES = {
@@ -165,6 +168,8 @@ _SIGNATURES = {
     rb"\x80[\x02-\x05]": "a Python pickle",
     rb"%PDF": "a PDF",
     rb"\xff\xfe|\xfe\xff": "text in UTF-16",
+    rb"\s*[\[{]": "JSON",
+    rb"\s*<": "HTML or XML",
 }
 
 
@@ -258,8 +263,7 @@ def _file(path: Path, part: str) -> Found:
 
 
 def _is_idx(head: bytes) -> bool:
-    """Whether it is IDX, or gzipped: of the two, only IDX is read; what is so damaged that nothing can be seen of it
-    is left to ``read_idx``, which says how."""
+    """Whether ``read_idx`` is to read it: IDX, gzipped or not, and gzipped files too damaged for anybody to tell."""
     if head.startswith(_GZIP):
         head = _inflated(head) or b"\0\0\x08\x01"
     return re.match(rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x40]", head) is not None
@@ -286,7 +290,7 @@ def _labels_beside(path: Path, rows: int) -> tuple[np.ndarray | None, tuple[str,
                 labels = _classes(read_labels(place), str(place))
                 return _one_per_row(labels, rows, place), (f"labels from {place.name}",)
             except UserError as error:
-                return None, (f"labels beside it are not used: {error}",)
+                return None, (f"labels beside {path.name} are not used: {error}",)
     return None, ()
 
 
@@ -490,17 +494,18 @@ def _npz(path: Path, part: str) -> Found:
         chosen = _values_among(list(members), part, path)
         values = _numbers(_member(archive, members[chosen], path), _quoted(chosen, path))
         known = [name for name in _labels_among(list(members), part) if name != chosen][:1]
-        labels, faults = None, []
+        labels, notes = None, [f"values from {chosen!r}"] if len(members) > 1 else []
         if known:
             try:
                 array = _classes(_member(archive, members[known[0]], path), _quoted(known[0], path))
                 labels = _one_per_row(array, len(values), _quoted(known[0], path))
+                notes.append(f"labels from {known[0]!r}")
             except UserError as error:
-                faults = [f"its labels are not used: {error}"]
-    taken = [f"values from {chosen!r}" + (f", labels from {known[0]!r}" if labels is not None else "")]
+                notes.append(f"labels are not used: {error}")
     unused = [name for name in members if name not in (chosen, *known)]
-    notes = (*(taken if len(members) > 1 else ()), *faults, *([f"not used: {_listed(unused)}"] if unused else ()))
-    return Found(values, labels, path.name, notes)
+    if unused:
+        notes.append(f"not used: {_listed(unused)}")
+    return Found(values, labels, path.name, tuple(notes))
 
 
 def _quoted(name: str, path: Path) -> str:
@@ -528,11 +533,10 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.n
 
 def _values_among(names: list[str], part: str, path: Path) -> str:
     """The array with the rows: the only one, or the one that is named so."""
-    parts = {one: _named(names, VALUE_NAMES, one) for one in PARTS}
     if len(names) == 1:
         found = names
-    elif any(parts.values()):
-        found = parts[part]
+    elif any(_named(names, VALUE_NAMES, one) for one in PARTS):
+        found = _named(names, VALUE_NAMES, part)
         if not found:
             raise UserError(f"{path} has no {part} part, only the arrays {_listed(names)}: add x_{part}.")
     else:

@@ -1,0 +1,61 @@
+"""Say which class every row belongs to: of a model that learned from labels for some of its rows."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from variate import checkpoint, inference
+from variate.checkpoint import Run
+from variate.console import say
+from variate.data.load import load
+from variate.errors import UserError
+from variate.files import write_atomic
+from variate.outputs import save_columns
+
+__all__ = ["classify"]
+
+
+def classify(run: Run, data: object, *, samples: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """(labels (n,), probabilities (n, classes)): argmax_y and the values of q(y|x) = E_q(z|x) p(y|z).
+
+    ``samples`` draws of z per row; the same row has the same probabilities in any batch. The labels are the names in
+    ``run.schema.class_names``. Raises ``UserError`` if the model predicts no labels.
+    """
+    if samples < 1:
+        raise UserError(f"--samples {samples} must be at least 1.")
+    rows = load(data, part="test", like=run.schema)
+    probabilities = inference.label_probabilities(run, rows, samples).numpy()
+    return np.array(run.schema.class_names)[probabilities.argmax(1)], probabilities
+
+
+def command(run: Path, data: str, *, out: Path, samples: int = 16) -> None:
+    """Say which class every row belongs to: of a model that learned from labels for some of its rows.
+
+    Parameters
+    ----------
+    run
+        the folder that fit wrote with --recipe semi-supervised, or its model file.
+    data
+        a named set (its test part unless it says mnist:train), a file or a folder of images.
+    out
+        .csv: the class of every row and the probability of each class; .npy: the probabilities (n, classes).
+    samples
+        draws of z per row.
+    """
+    trained = checkpoint.load(run)
+    labels, probabilities = classify(trained, data, samples=samples)
+    if out.suffix == ".csv":
+        write_atomic(out, _csv(labels, probabilities, trained.schema.class_names))
+    else:
+        save_columns(out, probabilities, list(trained.schema.class_names))
+    say(f"{len(labels):,} rows classified in {out}")
+
+
+def _csv(labels: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["label", *(f"p({name})" for name in names)])
+    writer.writerows([label, *(f"{p:.6g}" for p in row)] for label, row in zip(labels, probabilities, strict=True))
+    return buffer.getvalue().encode()
