@@ -26,6 +26,7 @@ __all__ = [
     "Levels",
     "NormalMixture",
     "PointMass",
+    "kl_by_draws",
     "kl_per_unit",
 ]
 
@@ -79,13 +80,19 @@ class NormalMixture(Distribution):
         super().__init__(logits.shape[:-1], means.shape[-1:], validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """One solve per component against all rows, (K, d, rows), because the rows share the L_k."""
+        return self.log_joint(value).logsumexp(-1)
+
+    def log_joint(self, value: Tensor) -> Tensor:
+        """log π_k + log N(x; m_k, L_k L_kᵀ) of every component: (…, d) → (…, K).
+
+        One solve per component against all rows, (K, d, rows), because the rows share the L_k.
+        """
         centred = (value.unsqueeze(-2) - self.means).movedim(-2, 0)
         white = torch.linalg.solve_triangular(self.scale_tril, centred.flatten(1, -2).mT, upper=False)
         squared = white.square().sum(-2).unflatten(-1, centred.shape[1:-1]).movedim(0, -1)
         log_determinant = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = math.log(2 * math.pi) * value.shape[-1] / 2
-        return torch.logsumexp(self.logits.log_softmax(-1) - squared / 2 - log_determinant, -1) - constant
+        return self.logits.log_softmax(-1) - squared / 2 - log_determinant - constant
 
     def rsample_from(self, noise: Tensor) -> Tensor:
         cumulated = self.logits.softmax(-1).cumsum(-1)
@@ -131,6 +138,27 @@ def kl_per_unit(q: Distribution, p: Distribution) -> Tensor | None:
         return kl_divergence(q, p).unsqueeze(-1)
     except NotImplementedError:
         return None
+
+
+def kl_by_draws(q: DiagonalNormal | FullNormal, p: NormalMixture, z: Tensor) -> Tensor:
+    """An unbiased estimate of KL(q ‖ p) in nats from every draw z (n, B, d) of q: (n, B).
+
+    −H(q) − log p(z) + Σ_k r_k [a_k(z) − E_q a_k], where a_k = log π_k + log N_k has an exact mean under q. The sum has
+    mean 0 and moves with log p(z), to first order around q's mean if r are the responsibilities there: of one
+    component the estimate is exact. Plain log q(z) − log p(z) is so noisy that a model trained by it learns far less.
+
+    >>> q, z = DiagonalNormal(torch.tensor([[2.0]]), torch.ones(1, 1)), torch.randn(3, 1, 1)
+    >>> kl_by_draws(q, NormalMixture(torch.zeros(1), torch.zeros(1, 1), torch.ones(1, 1, 1)), z).flatten().tolist()
+    [2.0, 2.0, 2.0]
+    """
+    at_draw, at_mean = p.log_joint(z), p.log_joint(q.mean)
+    precision = torch.cholesky_inverse(p.scale_tril)
+    if isinstance(q, DiagonalNormal):
+        trace = torch.einsum("...i,kii->...k", q.variance, precision)
+    else:
+        trace = torch.einsum("...ij,kij->...k", q.covariance_matrix, precision)
+    share = at_mean.detach().softmax(-1)
+    return (share * (at_draw - at_mean + trace / 2)).sum(-1) - at_draw.logsumexp(-1) - q.entropy()
 
 
 class PointMass(Distribution):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.distributions import DiagonalNormal, FullNormal, NormalMixture, PointMass, kl_per_unit
+from variate.distributions import DiagonalNormal, FullNormal, NormalMixture, PointMass, kl_by_draws, kl_per_unit
 from variate.errors import UserError
 
 __all__ = [
@@ -84,7 +84,10 @@ def group(q: Distribution, p: Distribution, z: Tensor, detached: Callable[[], Di
     """The ``Group`` of samples z drawn from q, judged by q and p."""
     if isinstance(q, PointMass):
         return Group(z)
-    kl = kl_per_unit(q, p)
+    if isinstance(p, NormalMixture):
+        kl = kl_by_draws(q, p, z).unsqueeze(-1)
+    else:
+        kl = kl_per_unit(q, p)
     if kl is not None and kl.dim() == 2:  # q does not depend on a sample drawn above it
         kl = kl.unsqueeze(0)
     return Group(z, q.log_prob(z), p.log_prob(z), kl, lambda: detached().log_prob(z), q)

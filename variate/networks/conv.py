@@ -19,7 +19,7 @@ from variate.networks.layers import Film, finer
 
 __all__ = ["Decoder", "Encoder"]
 
-MOST_PLACES = 256  # a quarter of 64 × 64
+MOST_PLACES = 256  # what is left of 64 × 64 at a quarter of its size
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}  # what is fastest
 

@@ -17,9 +17,10 @@ def finer(x: Tensor, factors: int, places: int, size: tuple[int, ...]) -> Tensor
     """
     dims = len(size)
     x = x.movedim(tuple(range(factors, factors + dims)), tuple(range(places + 1, places + 2 * dims, 2)))
-    for dim, most in enumerate(size, places):
-        x = x.flatten(dim, dim + 1).narrow(dim, 0, most)
-    return x
+    for dim in range(places, places + dims):
+        x = x.flatten(dim, dim + 1)
+    # not narrow, whose gradient is copied even where nothing is cut
+    return x[(slice(None),) * places + tuple(slice(most) for most in size)]
 
 
 class Film(nn.Module):
