@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+import matplotlib.style
 
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "pictures"

@@ -1,6 +1,7 @@
 """How Sphinx makes the site: Markdown pages, the API from docstrings, the command line from its own help."""
 
 import contextlib
+import inspect
 import io
 import os
 import re
@@ -22,6 +23,9 @@ nitpick_ignore = [("py:class", "variate.pictures.Theme")]  # in signatures alone
 nitpick_ignore_regex = [(r"py:.*", r"(?!variate\b).*")]  # other projects' names: their pages are elsewhere
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
+highlight_language = "none"  # of what is no code
+smartquotes = False
+
 html_theme = "furo"
 html_title = "variate"
 html_static_path = ["static"]
@@ -36,42 +40,39 @@ autodoc_default_options = {"members": True, "undoc-members": True}
 add_module_names = False
 
 HELP_WIDTH = "84"  # what fits beside the site's two columns
+NAMED = r"[a-z_][\w\\]*(?:(?:,| and) [a-z_][\w\\]*)*(?=:\s)"
 SPECIAL = re.compile(r"([*|`\\_])")
 
 
 def restructured(lines: list[str]) -> list[str]:
     """A docstring of variate's, plain text with Unicode formulas, as reStructuredText that shows the same.
 
-    Paragraphs, lists with "- ", doctests and ``code`` keep what they are; whatever else reStructuredText would take
-    for markup is escaped. A line that begins with "name:" after a full stop, and a formula on a line of its own, begin
-    a new line.
+    Lists with "- ", doctests and ``code`` stay what they are; whatever else would be taken for markup is escaped.
+    Sentences that begin with "name:", what there is to say of a parameter or a field, become a list.
     """
     made: list[str] = []
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines).strip()):
-        made += [*_paragraph(paragraph.splitlines()), ""]
+        made += [*_paragraph(paragraph), ""]
     return made
 
 
-def _paragraph(lines: list[str]) -> list[str]:
-    if lines and lines[0].startswith(">>>"):
-        return lines
-    if lines and lines[0].startswith("- "):
-        return [_escaped(line) for line in lines]
-    starts = [0, *(place for place in range(1, len(lines)) if _begins(lines[place - 1], lines[place]))]
-    if len(starts) == 1:
-        return [_escaped(line) for line in lines]
-    joined = [" ".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], None], strict=True)]
-    return [f"| {_escaped(line)}" for line in joined]
+def _paragraph(text: str) -> list[str]:
+    if text.startswith(">>>"):
+        return text.splitlines()
+    if text.startswith("- "):
+        return [_escaped(line) for line in text.splitlines()]
+    said = re.split(rf"(?<=\.)\s+(?={NAMED})", text)
+    if len(said) == 1:
+        return _escaped(text).splitlines()
+    joined = [_escaped(" ".join(one.split())) for one in said]
+    listed = [re.sub(rf"^({NAMED})", r"- **\1**", one) for one in joined]
+    return listed if listed[0] != joined[0] else [listed[0], "", *listed[1:]]  # what stands before the list, apart
 
 
-def _begins(before: str, line: str) -> bool:
-    return before.endswith(".") and re.match(r"\w+( and \w+)*: ", line) is not None
-
-
-def _escaped(line: str) -> str:
+def _escaped(text: str) -> str:
     """``code`` and `code` as literals, everything else as it stands."""
     made = ""
-    for part in re.split(r"(``.+?``|`[^`]+`)", line.replace("\\*", "*")):
+    for part in re.split(r"(``.+?``|`[^`]+`)", text.replace("\\*", "*"), flags=re.DOTALL):
         if part.startswith("`"):
             made += f"``{part.strip('`')}``"
         else:
@@ -85,10 +86,11 @@ def process(app: Sphinx, what: str, name: str, obj: object, options: object, lin
 
 
 def help_of(*words: str) -> str:
-    """What ``variate VERB --help`` prints."""
+    """What ``variate VERB --help`` prints, without its frames."""
     with contextlib.redirect_stdout(io.StringIO()) as said:
         build_app()([*words, "--help"], exit_on_error=False)
-    return re.sub(r" +\n", "\n", said.getvalue()).strip() + "\n"
+    lines = [re.sub(r"^╭─ (\w+) .*|^│ (.*)│$|^╰─.*", r"\1\2", line).rstrip() for line in said.getvalue().splitlines()]
+    return "\n".join(lines).strip()
 
 
 class Verbs(SphinxDirective):
@@ -105,8 +107,11 @@ class Verbs(SphinxDirective):
 
 
 def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:
-    """Of classes, what has no docstring is left out; of modules, everything in ``__all__`` is there."""
-    return True if what == "class" and not getattr(obj, "__doc__", None) else None
+    """A class shows its own methods that have something to say; a module everything in its ``__all__``."""
+    if what != "class":
+        return None
+    ours = (getattr(obj, "__module__", None) or "variate").startswith("variate")
+    return None if ours and (inspect.isroutine(obj) or isinstance(obj, property)) and obj.__doc__ else True
 
 
 def setup(app: Sphinx) -> None:

@@ -19,6 +19,7 @@ from variate.distributions import (
     Levels,
     NormalMixture,
     PointMass,
+    kl_by_draws,
     kl_per_unit,
 )
 
@@ -178,6 +179,53 @@ class TestNormalMixture:
         law = self.law(*(part.astype(np.float32) for part in self.parts(rng, shared)))
         expected = law.means.expand(ROWS, COMPONENTS, DIMS)[:, [-1, 0]].movedim(1, 0)
         torch.testing.assert_close(law.rsample_from(noise), expected)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one-for-all", "one-per-row"])
+@pytest.mark.parametrize("kind", KINDS)
+class TestKLByDraws:
+    """KL to a mixture: the mean of a quantity that varies less than log q − log p."""
+
+    def laws(self, rng: np.random.Generator, kind: str, shared: bool, components: int = COMPONENTS) -> tuple:
+        """(q, p) whose parameters want gradients, and those parameters."""
+        mean, covariance = moments(rng, kind)
+        rows = () if shared else (ROWS,)
+        factor = np.linalg.cholesky(moments(rng, "full")[1])[[0] * components]
+        parts = [rng.normal(size=(*rows, components)), rng.normal(size=(*rows, components, DIMS)), factor]
+        parts = [torch.from_numpy(part).requires_grad_() for part in parts]
+        mean, scale = torch.from_numpy(mean).requires_grad_(), torch.from_numpy(np.linalg.cholesky(covariance))
+        scale = scale.requires_grad_()
+        q = FullNormal(mean, scale)
+        if kind == "diagonal":
+            q = DiagonalNormal(mean, scale.diagonal(dim1=-2, dim2=-1))
+        return q, NormalMixture(*parts), [mean, scale, *parts]
+
+    def test_mean_is_that_of_the_log_ratio_and_it_varies_less(self, rng, kind, shared):
+        q, p, _ = self.laws(rng, kind, shared)
+        z = q.rsample_from(torch.randn(50_000, ROWS, DIMS, dtype=torch.float64)).detach()
+        plain, found = (q.log_prob(z) - p.log_prob(z)).detach(), kl_by_draws(q, p, z).detach()
+        error = plain - found
+        assert (error.mean(0).abs() < 4.5 * error.std(0) / len(z) ** 0.5).all()
+        assert (found.std(0) < plain.std(0)).all()
+
+    def test_its_gradient_has_the_same_mean_too(self, rng, kind, shared):
+        """One batch of noise for both, a hundred times: the differences average to nothing."""
+        q, p, parameters = self.laws(rng, kind, shared)
+        differences = []
+        for _ in range(100):
+            z = q.rsample_from(torch.randn(200, ROWS, DIMS, dtype=torch.float64))
+            plain, found = (q.log_prob(z) - p.log_prob(z)).mean(), kl_by_draws(q, p, z).mean()
+            gradients = torch.autograd.grad(plain - found, parameters, retain_graph=True)
+            differences.append(torch.cat([gradient.flatten() for gradient in gradients]))
+        each = torch.stack(differences)
+        assert (each.mean(0).abs() <= 5 * each.std(0) / len(each) ** 0.5 + 1e-12).all()
+
+    def test_of_one_component_it_is_exact(self, rng, kind, shared):
+        q, p, _ = self.laws(rng, kind, shared, components=1)
+        mean, factor = p.means[..., 0, :].detach(), p.scale_tril[0].detach()
+        exact = kl_per_unit(q, FullNormal(mean, factor)).sum(-1)
+        z = q.rsample_from(torch.randn(7, ROWS, DIMS, dtype=torch.float64))
+        torch.testing.assert_close(kl_by_draws(q, p, z), exact.expand(7, ROWS))
 
 
 class TestPointMass:

@@ -194,3 +194,10 @@ def test_where_nothing_can_be_trained_all_else_is_not_tried(call, monkeypatch):
     assert status == 2 and "two training steps: FAILED OSError: Illegal instruction\n" in out
     assert out.count("not tried, since nothing was trained") == 3 and all(name in err for name in CHECKS)
     assert "Traceback" not in err and "fresh environment" in err
+
+
+def test_a_device_that_does_not_work_is_found(call, monkeypatch):
+    device = {"device": "cuda:99", "name": "An accelerator", "memory": 80 * 10**9}
+    monkeypatch.setattr(verb, "_devices", lambda: [device])
+    assert_only_fails(call, "two training steps on cuda:99", "cuda:99")
+    assert "devices: cuda:99 (An accelerator, 80 GB)" in call()[1]

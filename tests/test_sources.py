@@ -10,6 +10,7 @@ import re
 import struct
 import tempfile
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 from collections import Counter
@@ -104,6 +105,15 @@ def test_npy_of_python_2_and_of_other_writers(tmp_path):
         '{"shape":(2,3),"fortran_order":False,"descr":"<i2"}',
     ):
         assert_rows(read(put(tmp_path / "x.npy", npy_saying(header, body))), np.arange(6, dtype="i2").reshape(2, 3))
+
+
+def test_an_odd_header_is_read_without_a_warning(tmp_path):
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), '\\d': 0}"
+    path = put(tmp_path / "x.npy", npy_saying(header, b"\x05\x06"))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert read(path).values.tolist() == [5, 6]
+    assert seen == []
 
 
 def test_truth_values_are_0_and_1_whatever_the_bytes(tmp_path):
@@ -969,6 +979,13 @@ def test_shrinking_averages_and_never_leaves_the_range(tmp_path):
         values = read(tmp_path / name, resize=(20, 20)).values
         assert values.min() == 0 and values.max() == (1 if name == "real" else 65535)
         assert (np.diff(values[0].astype(float), axis=0) == 0).all()
+
+
+def test_16_bits_are_rounded_after_resizing(tmp_path):
+    save(tmp_path / "whole" / "a.tif", (smooth(30) * 1000).astype(np.uint16))
+    save(tmp_path / "real" / "a.tif", (smooth(30) * 1000).astype(np.uint16).astype(np.float32))
+    whole, real = (read(tmp_path / name, resize=(11, 13)).values for name in ("whole", "real"))
+    np.testing.assert_array_equal(whole, np.rint(real).astype(np.uint16), strict=True)
 
 
 def test_black_and_white_becomes_grey_by_resizing(tmp_path):

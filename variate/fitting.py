@@ -59,6 +59,7 @@ def _assembled(
     device: str,
     modules: dict[str, nn.Module] | None,
 ) -> train.Trainer:
+    _check_known(settings, train_rows)
     model, objective, training = config.build(settings, train_rows.schema, seed, modules)
     model.likelihood.start_at(train_rows.subset(START_ROWS).batch(slice(None)).target)
     name = settings["data"]["binarize"]
@@ -68,6 +69,16 @@ def _assembled(
     place = _device(device)
     step = train.Step(model, objective).to(place)
     return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name)
+
+
+def _check_known(settings: dict[str, dict], rows: Dataset) -> None:
+    """What a model is conditional on has to be known of every row."""
+    if settings["context"]["name"] == "label" and rows.labels is not None and bool((rows.labels < 0).any()):
+        missing = int((rows.labels < 0).sum())
+        raise UserError(
+            f"{missing:,} rows of {rows.name} have no label, which a conditional model needs: leave those rows out, or "
+            "learn from them with --recipe semi-supervised."
+        )
 
 
 def _device(name: str) -> torch.device:

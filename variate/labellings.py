@@ -85,7 +85,7 @@ class Classifier(Labelling):
         known = labels >= 0
         nats = -log_p.gather(-1, labels.clamp_min(0).expand(len(z), -1).unsqueeze(-1)).squeeze(-1).mean(0)
         supervised = (nats * known).sum() / known.sum().clamp_min(1)
-        warmth = torch.clamp(torch.as_tensor(step) / max(1, self.rampup_steps), max=1.0)
+        warmth = torch.clamp((torch.as_tensor(step) + 1) / (self.rampup_steps + 1), max=1.0)
         return self.weight * (supervised + warmth * self._unsupervised(z, q, log_p, known))
 
     def _unsupervised(self, z: Tensor, q: Distribution, log_p: Tensor, known: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ class Group(NamedTuple):
     """One latent group of a draw.
 
     z: (n, B, d). log_q = log q(z|x,c) and log_p = log p(z|c): (n, B) in nats, ``None`` for a deterministic code.
-    kl_nats: exact KL(q ‖ p), (1 or n, B, units), one entry per unit where both factorise; ``None`` if no closed form.
+    kl_nats: KL(q ‖ p), (1 or n, B, units): exact, one entry per unit where both factorise; to a mixture an unbiased
+    estimate from every sample, less noisy than log_q − log_p; ``None`` if there is neither.
     log_q_detached: log q at z with the posterior's parameters held constant (Roeder et al. 2017). q: the posterior.
     """
 
@@ -58,7 +59,7 @@ class Group(NamedTuple):
 
     @property
     def rate_nats(self) -> Tensor:
-        """KL(q ‖ p), (B, units): exact where there is a closed form, else the n-sample estimate as one unit."""
+        """KL(q ‖ p), (B, units): exact where there is a closed form, else an n-sample estimate as one unit."""
         return -self.log_weight().mean(0).unsqueeze(-1) if self.kl_nats is None else self.kl_nats.mean(0)
 
 
@@ -84,7 +85,7 @@ def group(q: Distribution, p: Distribution, z: Tensor, detached: Callable[[], Di
     """The ``Group`` of samples z drawn from q, judged by q and p."""
     if isinstance(q, PointMass):
         return Group(z)
-    if isinstance(p, NormalMixture):
+    if isinstance(p, NormalMixture) and isinstance(q, DiagonalNormal | FullNormal):
         kl = kl_by_draws(q, p, z).unsqueeze(-1)
     else:
         kl = kl_per_unit(q, p)

@@ -42,7 +42,6 @@ _GZIP, _NPY, _ZIP = b"\x1f\x8b", b"\x93NUMPY", (b"PK\3\4", b"PK\5\6")
 _HEAD = 512  # bytes that tell what a file is
 _CHUNK = 1 << 20
 _LONGEST_HEADER = 10_000  # characters in a .npy: more is an attack on the parser (NumPy has the same limit)
-_DEFLATE_RATIO = 1032  # deflate never shrinks further than this
 _BOMB = 1 << 30, 200  # bytes, and how many times those of the archive, from which on it is not unpacked
 _NAMES_SEARCHED = 10_000  # for a misspelled one
 
@@ -513,14 +512,10 @@ def _quoted(name: str, path: Path) -> str:
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.ndarray:
-    """One array of the archive; no more is unpacked than its bytes can hold, nor a bomb at all."""
-    packed = min(info.compress_size, path.stat().st_size)
-    if info.compress_type == zipfile.ZIP_STORED:
-        most = packed
-    elif info.compress_type == zipfile.ZIP_DEFLATED:
-        most = min(info.file_size, packed * _DEFLATE_RATIO)
-    else:
+    """One array of the archive, which cannot be longer than its directory says; a bomb is not unpacked."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise NotImplementedError("a compression that NumPy does not use")
+    packed = min(info.compress_size, path.stat().st_size)
     size, ratio = _BOMB
     if info.file_size > size and info.file_size > ratio * packed:
         raise UserError(
@@ -528,7 +523,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.n
             "save its arrays one by one with numpy.save."
         )
     with archive.open(info) as stream:
-        return _npy(stream, most, _quoted(info.filename.removesuffix(".npy"), path))
+        return _npy(stream, info.file_size, _quoted(info.filename.removesuffix(".npy"), path))
 
 
 def _values_among(names: list[str], part: str, path: Path) -> str:
