@@ -333,6 +333,7 @@ def test_a_request_that_makes_no_sense_is_refused(refused, tmp_path, monkeypatch
 
 
 USES = {
+    "classify": ["digits", "--out", "a.csv"],
     "embed": ["digits", "--out", "a.npy"],
     "evaluate": ["digits"],
     "info": [],

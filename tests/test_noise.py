@@ -122,6 +122,8 @@ def global_states() -> list[bytes]:
 CALLS = {
     "Autoencoder": lambda out: variate.Autoencoder(epochs=1, random_state=0).fit(pixels(40)).sample(2),
     "VAE": lambda out: variate.VAE(epochs=1, random_state=0).fit(pixels(40)).score_samples(pixels(5), samples=2),
+    "classify": lambda out: variate.classify(run("labelled"), data_of("labelled").subset(20), samples=2),
+    "doctor": lambda out: variate.doctor(),
     "embed": lambda out: variate.embed(run("plain"), "digits"),
     "evaluate": lambda out: variate.evaluate(run("conditional"), data_of("conditional"), samples=2, rows=20),
     "fit": lambda out: variate.fit(pixels(40), out=out, overrides=[*TINY, "data.binarize=dynamic"], epochs=1),

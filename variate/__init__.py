@@ -7,6 +7,7 @@ __all__ = [
     "Autoencoder",
     "UserError",
     "classify",
+    "doctor",
     "embed",
     "evaluate",
     "fit",

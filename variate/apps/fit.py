@@ -10,7 +10,6 @@ from cyclopts import Parameter
 from torch import nn
 
 from variate import checkpoint, config, train
-from variate.apps.report import report as draw_report
 from variate.checkpoint import Run, RunFolder
 from variate.console import say
 from variate.data.dataset import Dataset
@@ -229,6 +228,8 @@ def command(
         again = f"variate fit {data} --out {out} --resume" + (f" --labels {labels}" if labels else "")
         raise train.Interrupted(f"{stop}; go on with: {again}") from None
     if report:
+        from variate.apps.report import report as draw_report  # draws with Matplotlib, which is slow to import
+
         say(f"the report is in {draw_report(run, unseen(run, data, labels))}")
 
 

@@ -1,6 +1,7 @@
 """Anything that people have → ``Dataset``: a named set, a file, a folder of images, an array, a PyTorch data set."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,25 +41,41 @@ def load(
     """
     if isinstance(data, Dataset):
         return data if like is None else data.under(like)
-    if isinstance(labels, str | os.PathLike):
-        labels = sources.read_labels(Path(labels))
+    resized = False
     if isinstance(data, str) and _is_name(data):
         name, _, said = data.partition(":")
         if said not in ("", "train", "test"):
             raise UserError(f"{data!r} asks for a part {said!r}: a named set has the parts train and test.")
         arrays = named.load(name, said or part)
+        labels = _label_file(labels, part)
         values, labels, levels = arrays.values, arrays.labels if labels is None else labels, levels or arrays.levels
         part = arrays.part
     elif isinstance(data, str | os.PathLike):
-        kind = (like.shape, like.dtype) if like is not None else None
-        found = sources.read(Path(data), part=part, resize=resize, like=kind)
-        for note in found.notes:
-            say(note)
-        values, labels, name, part = found.values, found.labels if labels is None else labels, found.name, "all"
+        found = _read(Path(data), labels, part, resize, like)
+        values, name, part, resized = found.values, found.name, "all", found.resized
+        labels = found.labels if labels is None or isinstance(labels, str | os.PathLike) else labels
     else:
-        values, labels = _rows(data, labels)
+        values, labels = _rows(data, _label_file(labels, part))
         name, part = "array", "all"
-    return _dataset(values, labels, name, part, levels, layout, like)
+    rows = _dataset(values, labels, name, part, levels, layout, like)
+    return replace(rows, schema=replace(rows.schema, resized=True)) if resized else rows
+
+
+def _label_file(labels: object, part: str) -> object:
+    """The labels in a file, if it is a file that is named."""
+    return sources.read_labels(Path(labels), part) if isinstance(labels, str | os.PathLike) else labels
+
+
+def _read(path: Path, labels: object, part: str, resize: tuple[int, int] | None, like: Schema | None) -> sources.Found:
+    """A file or a folder, read as the model wants it, if there is one; what was decided is told."""
+    file = Path(labels) if isinstance(labels, str | os.PathLike) else None
+    kind = None if like is None else (like.shape, like.dtype)
+    if like is not None and like.resized:
+        resize = like.shape[:2]
+    found = sources.read(path, labels=file, resize=resize, part=part, like=kind)
+    for note in found.notes:
+        say(note)
+    return found
 
 
 def _is_name(data: str) -> bool:
