@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+import matplotlib.pyplot
 import matplotlib.style
 
 DOCS = Path(__file__).parent
@@ -18,12 +19,18 @@ RUN = ("python", "sh")
 
 
 class Block(NamedTuple):
-    """A fenced block of a page. ``language`` is "" for plain text, which under a block that runs is what it prints."""
+    """A fenced block of a page; ``language`` is "" for plain text, which right under a block that runs is what it prints.
+    """
 
     page: Path
     line: int
     language: str
     text: str
+
+    @property
+    def end(self) -> int:
+        """The last line of the text."""
+        return self.line + self.text.count("\n") - 1
 
     @property
     def place(self) -> str:
@@ -64,7 +71,7 @@ def run(page: Path, quick: list[str] | None = None) -> Iterator[tuple[Block, str
                 exec(compile(code, str(page), "exec"), namespace)
             for command in commands(block) if block.language == "sh" else ():
                 main(command + (quick or []) * (command[0] == "fit" and not {"--epochs", "--resume"} & set(command)))
-        shown = below.text if below is not None and below.language == "" else None
+        shown = below.text if below is not None and below.language == "" and below.line == block.end + 4 else None
         yield block, said.getvalue(), shown
 
 
@@ -84,6 +91,7 @@ def style() -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.style.use(STYLE)
         yield
+        matplotlib.pyplot.close("all")
 
 
 def draw() -> None:

@@ -168,7 +168,7 @@ def _parse_override(override: str) -> tuple[str, str, object]:
 
 def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
     """Replace "auto" by what suits the training rows: networks, the size of the latent, the likelihood."""
-    config = config | {part: config[part] | _network_for(rows.schema) for part in _auto(config)}
+    config = config | {part: _network_for(rows.schema, config[part]) for part in _auto(config)}
     if config["latent"].get("size") == "auto":
         size = 32 if rows.schema.axes.spatial else max(1, min(16, rows.schema.size // 2))
         config = config | {"latent": config["latent"] | {"size": size}}
@@ -182,10 +182,10 @@ def _auto(config: dict[str, dict]) -> list[str]:
     return [part for part in ("encoder", "decoder") if config[part].get("name") == "auto"]
 
 
-def _network_for(schema: Schema) -> dict:
-    """Convolutions where neighbours are near each other and there are enough of them, else dense layers."""
+def _network_for(schema: Schema, said: dict) -> dict:
+    """Convolutions, as the recipe wants them, where neighbours are near each other and enough; else dense layers."""
     if default_recipe(schema) == "vae":
-        return {"name": "conv"}
+        return said | {"name": "conv"}
     return {"name": "mlp", "hidden": [128, 128], "skip": True}
 
 
