@@ -1,6 +1,7 @@
 # make demo   learn MNIST, digit by digit, and draw what was learned (runs/demo)
 # make test   lint and the whole test suite
 # make lint   ruff and pyright
+# make docs   the documentation, into build/docs; warnings and dead links are errors
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -26,6 +27,14 @@ lint: .venv/installed-test
 	$(PIP) -e .[lint]
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+.PHONY: docs
+docs: .venv/installed
+	$(PIP) -e .[docs]
+	rm -rf build/docs
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet -d build/doctrees docs build/docs
+	$(BIN)/python docs/links.py build/docs
+	@echo "Open build/docs/index.html in a browser."
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

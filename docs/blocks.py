@@ -19,8 +19,7 @@ RUN = ("python", "sh")
 
 
 class Block(NamedTuple):
-    """A fenced block of a page; ``language`` is "" for plain text, which right under a block that runs is what it prints.
-    """
+    """A fenced block of a page. ``language`` "" is plain text: right under a block that runs, what that prints."""
 
     page: Path
     line: int

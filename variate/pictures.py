@@ -1,40 +1,61 @@
-"""The report's pictures: sheets of images, pixel by pixel, and charts, drawn for light pages and for dark ones.
+"""Rows as pictures: sheets of images and of middle slices, pixel by pixel, and panels of signals, line by line.
 
-Every chart function takes plain arrays and a ``Theme`` and returns a Matplotlib ``Figure`` of its own: no pyplot, no
-global state. They are ``WIDTH`` inches wide and shown at 100 CSS pixels an inch, so that their type matches the page's.
+What has dark lines on a light ground is a function that ends in a ``Theme`` and returns a Matplotlib ``Figure`` of its
+own: no pyplot, no global state, and no text that a user could have written.
 """
 
 import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
 
 from variate.data.schema import Schema
-from variate.outputs import as_bytes, contact_sheet
 
-__all__ = ["against", "bars", "both", "curves", "histograms", "scatter", "sheet", "tile_scale", "unit_bars"]
+__all__ = [
+    "HUES",
+    "LIGHT",
+    "MOST_LINES",
+    "WIDE",
+    "WIDTH",
+    "Grid",
+    "Theme",
+    "as_bytes",
+    "as_lines",
+    "both",
+    "contact_sheet",
+    "line_spans",
+    "pairs_png",
+    "panels",
+    "rows_png",
+    "scales",
+    "sheet",
+]
 
-WIDTH = 5.2  # inches
-TEXT = 9.0  # points
+WIDTH, WIDE = 5.2, 10.4  # inches that half the page and all of it hold
 GAP = 4  # pixels between the images of a sheet
 TILE = 84  # pixels that a small image is blown up to: sharp on screens of twice the usual density
-CLASS_COLOURS = (
-    "#4c78a8", "#f58518", "#e45756", "#58a8a2", "#54a24b", "#d4a72c", "#b279a2", "#ef8a98", "#9d755d", "#8c8c8c",
+MOST_PIXELS = 700_000  # a sheet's own, before it is blown up; larger images are shrunk to fit: 2.8 MB at the very most
+MOST_LINES = 6  # channels in a panel
+MOST_POINTS = 1000  # of a line; a longer signal is drawn as the least and the greatest of its neighbours
+PAIRS_TO_A_LINE = 20
+PANEL, PANEL_ASPECT, LARGEST = 1.4, 0.6, 100.0  # inches; height over width; inches along a picture's side
+CARD_GAP, MARGIN = 0.05, 0.06  # inches between panels; what they leave free at their edges
+HUES = (
+    "#4c78a8", "#f58518", "#e45756", "#3fa8a0", "#54a24b", "#c99a1f",
+    "#b279a2", "#ef8a98", "#9d755d", "#7b66d6", "#3aa5dd", "#8fae2e",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Theme:
     paper: str
+    card: str
     ink: str
     muted: str
     faint: str
@@ -42,199 +63,198 @@ class Theme:
     second: str
 
 
-LIGHT = Theme("#ffffff", "#1d2330", "#667080", "#e4e7ec", "#3b6fb6", "#d9822b")
-DARK = Theme("#15181e", "#e3e6eb", "#98a0ac", "#2d323b", "#7aa7e0", "#e3a35f")
+LIGHT = Theme("#ffffff", "#f6f7f9", "#1d2330", "#667080", "#e4e7ec", "#3b6fb6", "#d9822b")
+DARK = Theme("#15181e", "#1c2027", "#e3e6eb", "#98a0ac", "#2d323b", "#7aa7e0", "#e3a35f")
 
 
 def both(draw: Callable[..., Figure], *args: object) -> tuple[bytes, bytes]:
-    """A chart as PNG, for light pages and for dark ones."""
-    return _png(draw(*args, LIGHT)), _png(draw(*args, DARK))
+    """A figure as PNG, for light pages and for dark ones."""
+    return png(draw(*args, LIGHT)), png(draw(*args, DARK))
 
 
-def _png(figure: Figure) -> bytes:
-    figure.savefig(buffer := io.BytesIO(), format="png", dpi=200, metadata={"Software": None})
-    return buffer.getvalue()
+def png(figure: Figure) -> bytes:
+    """In 128 colours, which takes a third of the bytes that all of them would."""
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=200)
+    exact = Image.open(buffer).convert("RGB")
+    return encoded(exact.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
 
 
-def tile_scale(schema: Schema) -> int:
-    """The whole number by which ``sheet`` blows up images: none for those that are large already."""
-    return max(1, TILE // max(schema.shape[:2]))
-
-
-def sheet(images: np.ndarray, schema: Schema, columns: int, gap: int = GAP) -> bytes:
-    """Raw images (n, \\*shape), ``columns`` to a row, each pixel a square; what is between them is transparent.
-
-    Of images with more channels than three the first three are shown, of those with two the first.
-    """
-    pixels = as_bytes(images, schema)
-    if pixels.ndim == 4:
-        pixels = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
-    pixels = pixels.repeat(tile_scale(schema), axis=1).repeat(tile_scale(schema), axis=2)
-    picture = contact_sheet(pixels, columns, gap)
-    picture.putalpha(ImageOps.invert(contact_sheet(np.zeros(pixels.shape[:3], np.uint8), columns, gap)))
-    kept = picture.crop((gap, gap, picture.width - gap, picture.height - gap))
-    return _encoded(kept)
-
-
-def _encoded(picture: Image.Image) -> bytes:
+def encoded(picture: Image.Image) -> bytes:
     picture.save(buffer := io.BytesIO(), format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _chart(theme: Theme, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, np.ndarray]:
-    """An empty figure and its axes (rows, columns), with quiet frames."""
-    figure = Figure((WIDTH, height), facecolor=theme.paper, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for ax in axes.flat:
-        ax.set_facecolor(theme.paper)
-        for side, spine in ax.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(theme.faint)
-        ax.tick_params(colors=theme.muted, labelsize=TEXT, length=0, pad=4)
-        ax.set_axisbelow(True)
-    return figure, axes
+# ---------------------------------------------------------------- images
 
 
-def _named(ax: Axes, theme: Theme, across: str, up: str) -> None:
-    ax.set_xlabel(across, color=theme.muted, fontsize=TEXT, labelpad=6)
-    ax.set_ylabel(up, color=theme.muted, fontsize=TEXT, labelpad=6)
+def as_bytes(values: np.ndarray, schema: Schema, span: tuple[float, float] | None = None) -> np.ndarray:
+    """Raw images, or the middle slices of volumes → uint8 (n, H, W), (n, H, W, 3) or (n, H, W, 4) for looking at.
+
+    Levels are spread over 0..255; real numbers and counts from the one end of the ``span`` to the other, by default
+    their least and greatest. Of two channels the first is shown, of more than three the first three; but four channels
+    of levels are colours with transparency.
+    """
+    planes = _planes(values, schema).astype(np.float64)
+    channels = planes.shape[-1]
+    if channels not in (1, 3) and not (channels == 4 and schema.levels):
+        planes = planes[..., : 3 if channels > 3 else 1]
+    if schema.levels is not None:
+        low, high = 0.0, (schema.levels - 1) / schema.divisor
+    else:
+        low, high = span or (planes.min(), planes.max())
+    pixels = ((planes - low) * (255 / ((high - low) or 1))).round().clip(0, 255).astype(np.uint8)
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
-def _legend(ax: Axes, theme: Theme, **options: Any) -> None:
-    ax.legend(frameon=False, fontsize=TEXT, labelcolor=theme.ink, **options)
+def _planes(values: np.ndarray, schema: Schema) -> np.ndarray:
+    """Raw images or volumes → (n, H, W, C)."""
+    axis = schema.layout.find("C")
+    values = values[..., None] if axis < 0 else np.moveaxis(values, axis + 1, -1)
+    return values[:, values.shape[1] // 2] if schema.axes.spatial == 3 else values
 
 
-def curves(epochs: list[int], lines: dict[str, list[float]], best: int, up: str, theme: Theme) -> Figure:
-    """Lines over the epochs; the frame is that of all but the first tenth of them, which would squash the rest."""
-    figure, axes = _chart(theme, 3.4)
-    ax = axes[0, 0]
-    colours = (theme.accent, theme.second)
-    for (name, values), colour in zip(lines.items(), colours, strict=False):
-        marker = "o" if len(epochs) < 12 else None
-        ax.plot(epochs, values, color=colour, linewidth=1.8, marker=marker, markersize=4, label=name)
-    ax.axvline(best, color=theme.muted, linewidth=0.8, linestyle=(0, (2, 3)))
-    late = np.array(list(lines.values()))[:, math.ceil(len(epochs) / 10) if len(epochs) > 3 else 0 :]
-    margin = 0.08 * (late.max() - late.min()) or 0.05 * abs(float(late.max())) or 1.0
-    ax.set_ylim(float(late.min() - margin), float(late.max() + margin))
-    ax.grid(axis="y", color=theme.faint, linewidth=0.8)
-    ax.spines["left"].set_visible(False)
-    ax.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _named(ax, theme, "epoch", up)
-    _legend(ax, theme, loc="best")
+def contact_sheet(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.Image:
+    """uint8 images (n, H, W) or (n, H, W, C) in one picture, ``columns`` to a row (by default as square as it gets)."""
+    n, height, width = images.shape[:3]
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, *images.shape[3:]), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (height + gap) + gap, (index % columns) * (width + gap) + gap
+        sheet[top : top + height, left : left + width] = image
+    return Image.fromarray(sheet)
+
+
+def scales(schema: Schema, count: int) -> tuple[int, int]:
+    """The whole numbers by which a sheet of that many images blows them up, and shrinks them."""
+    height, width = schema.tensor_shape[-2:]
+    return max(1, TILE // max(height, width)), math.ceil(math.sqrt(count * height * width / MOST_PIXELS))
+
+
+def sheet(
+    images: np.ndarray, schema: Schema, columns: int, gap: int = GAP, span: tuple[float, float] | None = None
+) -> bytes:
+    """Raw images (n, \\*shape) as PNG, ``columns`` to a row, each pixel a square; what is between them is transparent.
+
+    Transparent images lie on white. Images that are too large for a sheet are averaged over squares.
+    """
+    up, down = scales(schema, len(images))
+    pixels = _shrunk(_on_white(as_bytes(images, schema, span)), down).repeat(up, axis=1).repeat(up, axis=2)
+    picture = contact_sheet(pixels, columns, gap)
+    picture.putalpha(ImageOps.invert(contact_sheet(np.zeros(pixels.shape[:3], np.uint8), columns, gap)))
+    return encoded(picture.crop((gap, gap, picture.width - gap, picture.height - gap)))
+
+
+def _on_white(pixels: np.ndarray) -> np.ndarray:
+    if pixels.shape[-1] != 4 or pixels.ndim < 4:
+        return pixels
+    alpha = pixels[..., 3:] / 255
+    return (pixels[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+
+
+def _shrunk(pixels: np.ndarray, by: int) -> np.ndarray:
+    """The means over squares of that side."""
+    return pixels if by == 1 else np.stack([np.asarray(Image.fromarray(image).reduce(by)) for image in pixels])
+
+
+# ---------------------------------------------------------------- signals
+
+
+def as_lines(values: np.ndarray, schema: Schema, span: np.ndarray) -> np.ndarray:
+    """Raw signals → (n, C, L) for looking at: of every channel, its ``span`` (C, 2) becomes 0..1; the first few alone.
+
+    >>> as_lines(np.array([[0, 5, 10]]), Schema((3,), "uint8", layout="L"), np.array([[0.0, 10.0]])).tolist()
+    [[[0.0, 0.5, 1.0]]]
+    """
+    lines = _channels_first(values, schema)[:, :MOST_LINES]
+    low, high = span[:MOST_LINES, :1], span[:MOST_LINES, 1:]
+    return (lines - low) / np.where(high > low, high - low, 1.0)
+
+
+def line_spans(values: np.ndarray, schema: Schema) -> np.ndarray:
+    """(C, 2): what every channel of raw signals ranges over, but for a thousandth at either end."""
+    lines = _channels_first(values, schema)
+    return np.quantile(lines, (0.001, 0.999), axis=(0, 2)).T
+
+
+def _channels_first(values: np.ndarray, schema: Schema) -> np.ndarray:
+    axis = schema.layout.find("C")
+    lines = values[:, None] if axis < 0 else np.moveaxis(values, axis + 1, 1)
+    return lines.astype(np.float64)
+
+
+class Grid(NamedTuple):
+    """Where panels stand: ``columns`` to a row, over so many inches, so high for their width; those of a ``ladder``
+    touch each other from top to bottom."""
+
+    columns: int
+    width: float
+    aspect: float
+    ladder: bool = False
+
+
+def panels(lines: np.ndarray, behind: np.ndarray | None, grid: Grid, theme: Theme) -> Figure:
+    """Lines (n, C, L) with 0..1 from bottom to top, a panel each, one colour a channel, all with the same axes.
+
+    ``behind``: others of that shape, drawn pale and thick under them. Where lines are NaN there are none. What leaves
+    its panel runs along the edge. There is one pair of axes, in which every panel has the sides 1 and 1.
+    """
+    rows, height = math.ceil(len(lines) / grid.columns), grid.aspect * grid.width / grid.columns
+    figure = Figure((grid.width, rows * height), facecolor=theme.paper)
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, grid.columns), ylim=(-rows, 0))
+    ax.set_axis_off()
+    between = min(CARD_GAP, height / 4)
+    gap = np.array([between * grid.columns / grid.width, 0 if grid.ladder else between / height])
+    corners = np.array([(index % grid.columns, -(index // grid.columns) - 1) for index in range(len(lines))]) + gap / 2
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+    ax.add_collection(PolyCollection([corner + (1 - gap) * square for corner in corners], facecolors=theme.card))
+    layers = [(lines, 1.0, 1.0)] if behind is None else [(behind, 2.6, 0.35), (lines, 1.0, 1.0)]
+    for drawn, weight, alpha in layers:
+        for channel in range(drawn.shape[1]):
+            curves = [_curve(line) for line in drawn[:, channel]]
+            curves = [corner + (1 - gap) * curve for corner, curve in zip(corners, curves, strict=True)]
+            ax.add_collection(LineCollection(curves, colors=HUES[channel], linewidths=weight, alpha=alpha))
     return figure
 
 
-def unit_bars(nats: np.ndarray, active: np.ndarray, theme: Theme) -> Figure:
-    """The KL of every latent unit, largest first, the active ones in colour."""
-    figure, axes = _chart(theme, 3.4)
-    ax, order = axes[0, 0], np.argsort(-nats, kind="stable")
-    places = np.arange(len(nats))
-    for mask, colour, name in ((active, theme.accent, "active"), (~active, theme.muted, "inactive")):
-        chosen = mask[order]
-        if chosen.any():
-            ax.bar(places[chosen], nats[order][chosen], color=colour, width=0.72, label=name)
-    ax.grid(axis="y", color=theme.faint, linewidth=0.8)
-    ax.spines["left"].set_visible(False)
-    ax.set_xlim(-0.7, max(len(nats), 4) - 0.3)
-    step = math.ceil(len(nats) / 16)
-    ax.set_xticks(places[::step], [str(unit) for unit in order[::step]])
-    _named(ax, theme, "latent unit, by its KL", "KL, nats")
-    _legend(ax, theme, loc="upper right")
-    return figure
+def _curve(line: np.ndarray) -> np.ndarray:
+    """(points, 2) within the unit square of a signal's values; it keeps its peaks however long it is."""
+    if len(line) > 2 * MOST_POINTS:
+        blocks = np.array_split(line, MOST_POINTS // 2)
+        line = np.array([end for block in blocks for end in (block.min(), block.max())])
+    across = np.linspace(MARGIN, 1 - MARGIN, len(line))
+    if len(line) == 1:  # a point: a dash
+        across, line = np.array([0.3, 0.7]), line.repeat(2)
+    return np.stack([across, MARGIN + (1 - 2 * MARGIN) * line.clip(-MARGIN, 1 + MARGIN)], axis=1)
 
 
-def scatter(points: np.ndarray, labels: np.ndarray | None, units: tuple[int, int], theme: Theme) -> Figure:
-    """Codes (n, 2) as dots, coloured by label."""
-    figure, axes = _chart(theme, WIDTH)
-    ax = axes[0, 0]
-    groups = np.zeros(len(points), np.int64) if labels is None else labels
-    classes = np.unique(groups)
-    colours = _class_colours(int(classes.max()) + 1) if labels is not None else [theme.accent]
-    size = float(np.clip(12_000 / len(points), 3, 22))
-    dots = np.array(colours)[groups]
-    order = np.random.default_rng(0).permutation(len(points))  # so that no class lies on top of all others
-    ax.scatter(points[order, 0], points[order, 1], s=size, c=dots[order].tolist(), alpha=0.75, linewidths=0)
-    ax.grid(color=theme.faint, linewidth=0.8)
-    _named(ax, theme, f"z[{units[0]}]", f"z[{units[1]}]")
-    if labels is not None and len(classes) <= 24:
-        for label in classes:
-            ax.plot([], [], "o", color=colours[label], markersize=5, label=str(label))
-        options = {"loc": "outside upper left", "ncols": 10, "columnspacing": 0.9, "handletextpad": 0.1}
-        figure.legend(frameon=False, fontsize=TEXT, labelcolor=theme.ink, **options)
-    return figure
+# ---------------------------------------------------------------- whatever the rows are, as one file
 
 
-def _class_colours(n: int) -> list[str]:
-    if n <= len(CLASS_COLOURS):
-        return list(CLASS_COLOURS)
-    wheel = colormaps["turbo"](np.linspace(0.05, 0.95, n))
-    return [to_hex(colour) for colour in wheel]
+def rows_png(values: np.ndarray, schema: Schema, columns: int | None = None) -> bytes:
+    """Raw images, volumes or signals side by side, pixel by pixel or in panels, on white."""
+    if schema.axes.spatial > 1:
+        return encoded(contact_sheet(as_bytes(values, schema), columns))
+    lines = as_lines(values, schema, line_spans(values, schema))
+    return png(panels(lines, None, _square(len(lines), columns), LIGHT))
 
 
-def bars(scores: dict[str, float], own: str, across: str, theme: Theme) -> Figure:
-    """Named scores, smaller is better, best on top; ``own`` is the one in colour."""
-    figure, axes = _chart(theme, 0.9 + 0.42 * len(scores))
-    ax, ranked = axes[0, 0], sorted(scores, key=lambda name: -scores[name])
-    values = [scores[name] for name in ranked]
-    colours = [theme.accent if name == own else theme.faint for name in ranked]
-    drawn = ax.barh(ranked, values, color=colours, height=0.62)
-    texts = ax.bar_label(drawn, fmt="%.3g" if max(values) < 0.1 else "%.3f", padding=5)
-    for text in (*texts, *ax.get_yticklabels()):
-        text.set(color=theme.ink, fontsize=TEXT)
-    span = max(*values, 0) - min(*values, 0)
-    ax.set_xlim(min(*values, 0) - (0.18 * span if min(values) < 0 else 0), max(*values, 0) + 0.18 * span)
-    ax.spines["bottom"].set_visible(False)
-    ax.set_xticks([])
-    _named(ax, theme, across, "")
-    return figure
+def pairs_png(originals: np.ndarray, copies: np.ndarray, schema: Schema) -> bytes:
+    """The same of rows and their copies: images below each other, line by line, and signals in one panel."""
+    if schema.axes.spatial == 1:
+        spans = line_spans(originals, schema)
+        behind, lines = (as_lines(rows, schema, spans) for rows in (originals, copies))
+        return png(panels(lines, behind, _square(len(lines), None), LIGHT))
+    count, columns = len(originals), min(PAIRS_TO_A_LINE, len(originals))
+    pixels = as_bytes(np.concatenate([originals, copies]), schema)
+    blank = np.full((-count % columns, *pixels.shape[1:]), 255, np.uint8)
+    halves = [np.concatenate([half, blank]) for half in (pixels[:count], pixels[count:])]
+    lines = np.stack([half.reshape(-1, columns, *pixels.shape[1:]) for half in halves], axis=1)
+    return encoded(contact_sheet(lines.reshape(-1, *pixels.shape[1:]), columns))
 
 
-def histograms(data: np.ndarray, drawn: np.ndarray, theme: Theme) -> Figure:
-    """Every column of two tables (n, d): the data filled, the model's draws as a line."""
-    columns = min(3, data.shape[1])
-    rows = math.ceil(data.shape[1] / columns)
-    figure, axes = _chart(theme, 1.1 + 1.35 * rows, rows, columns)
-    for column, ax in enumerate(axes.flat):
-        if column >= data.shape[1]:
-            ax.set_visible(False)
-            continue
-        low, high = np.quantile(data[:, column], [0.002, 0.998])
-        edges = np.linspace(low, high if high > low else low + 1, 31)
-        ax.hist(data[:, column], edges, density=True, color=theme.accent, alpha=0.35, label="data")
-        ax.hist(
-            drawn[:, column],
-            edges,
-            density=True,
-            color=theme.second,
-            histtype="step",
-            linewidth=1.5,
-            label="model",
-        )
-        ax.spines["left"].set_visible(False)
-        ax.set_yticks([])
-        ax.set_title(f"x[{column}]", color=theme.muted, fontsize=TEXT, loc="left")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    options = {"loc": "outside upper left", "ncols": 2, "fontsize": TEXT}
-    figure.legend(handles, names, frameon=False, labelcolor=theme.ink, **options)
-    return figure
-
-
-def against(data: np.ndarray, copies: np.ndarray, theme: Theme) -> Figure:
-    """Every column of the rows (n, d) against its reconstruction, and the line where both are equal."""
-    columns = min(3, data.shape[1])
-    rows = math.ceil(data.shape[1] / columns)
-    figure, axes = _chart(theme, 0.8 + 1.6 * rows, rows, columns)
-    for column, ax in enumerate(axes.flat):
-        if column >= data.shape[1]:
-            ax.set_visible(False)
-            continue
-        ends = np.array([data[:, column].min(), data[:, column].max()])
-        ax.plot(ends, ends, color=theme.muted, linewidth=0.8)
-        ax.plot(data[:, column], copies[:, column], "o", color=theme.accent, markersize=2, alpha=0.5)
-        ax.set_title(f"x[{column}]", color=theme.muted, fontsize=TEXT, loc="left")
-        ax.set(xlim=ax.get_ylim(), ylim=ax.get_ylim())
-        ax.locator_params(nbins=4)
-    figure.supxlabel("data", color=theme.muted, fontsize=TEXT)
-    figure.supylabel("reconstruction", color=theme.muted, fontsize=TEXT)
-    return figure
+def _square(count: int, columns: int | None) -> Grid:
+    """Panels in a picture as square as it gets, and not larger than can be looked at."""
+    columns = columns or math.ceil(math.sqrt(count))
+    side = min(PANEL, LARGEST / columns, LARGEST / (PANEL_ASPECT * math.ceil(count / columns)))
+    return Grid(columns, side * columns, PANEL_ASPECT)

@@ -1,0 +1,46 @@
+"""How learning went and, for a variational model, what each latent unit carries."""
+
+import numpy as np
+
+from variate import pictures
+from variate.checkpoint import Run
+from variate.page import charts
+from variate.page.findings import Findings
+from variate.page.parts import Picture, Section
+
+__all__ = ["draw", "lines"]
+
+
+def draw(found: Findings) -> Section:
+    records = [record for record in found.records if "epoch" in record]
+    drawn = [_curves(found, records)] if records else []
+    if "unit_nats" in found.figures:
+        drawn.append(_units(found))
+    return Section("Training", "", drawn)
+
+
+def _curves(found: Findings, records: list[dict]) -> Picture:
+    epochs, kept = [record["epoch"] for record in records], found.run.info["epoch"]
+    drawn = pictures.both(charts.curves, epochs, *lines(found.run, records), kept)
+    caption = (
+        "Training: the mean over the epoch, weights moving. Validation: held-out rows at the epoch's end, averaged "
+        f"weights. Dotted: epoch {kept}, whose weights were kept."
+    )
+    return Picture("curves", "Learning.", caption, *drawn)
+
+
+def lines(run: Run, records: list[dict]) -> tuple[dict[str, list[float]], str]:
+    """What was learned, epoch by epoch, of the training rows and of the validation rows; what it is, with its unit."""
+    name, up, scale = "elbo_nats", "ELBO, nats per example", 1.0
+    if name not in records[0]["validation"]:
+        name, up, scale = "squared_error", "squared error per value", 1 / run.schema.size
+    return {part: [record[part][name] * scale for record in records] for part in ("train", "validation")}, up
+
+
+def _units(found: Findings) -> Picture:
+    nats = np.array(found.figures["unit_nats"])
+    caption = f"Mean KL of each unit's q(z | x) to its p(z) over {len(found.rows):,} {found.which}rows, sorted; "
+    caption += f"{found.active.sum()} of {len(nats)} units {'is' if found.active.sum() == 1 else 'are'} active: "
+    caption += "the posterior mean varies by more than 0.01."
+    drawn = pictures.both(charts.unit_bars, nats, found.active)
+    return Picture("units", "What each latent unit carries.", caption, *drawn)
