@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=["mnist", "fashion-mnist"])
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
-    parser.add_argument("--model", choices=("vae", "autoencoder"), default="vae")
+    parser.add_argument("--model", choices=("vae", "autoencoder"), default="autoencoder")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--set", nargs="*", default=(), help="section.key=value")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,9 +1,15 @@
-"""The code on the pages, and what runs it. ``python docs/blocks.py`` draws the figures of the pages anew."""
+"""The code on the pages, and what runs it.
+
+``python docs/blocks.py [PAGE …]`` runs the pages (all: some minutes) and puts what they print and draw where they show it.
+"""
 
 import contextlib
 import io
 import re
 import shlex
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +22,7 @@ DOCS = Path(__file__).parent
 PICTURES = DOCS / "pictures"
 STYLE = DOCS / "pictures" / "figures.mplstyle"  # colours that can be read on a light page and on a dark one
 RUN = ("python", "sh")
+GAP = 4  # lines from the end of one block's text to the start of the next one's, right under it
 
 
 class Block(NamedTuple):
@@ -70,7 +77,7 @@ def run(page: Path, quick: list[str] | None = None) -> Iterator[tuple[Block, str
                 exec(compile(code, str(page), "exec"), namespace)
             for command in commands(block) if block.language == "sh" else ():
                 main(command + (quick or []) * (command[0] == "fit" and not {"--epochs", "--resume"} & set(command)))
-        shown = below.text if below is not None and below.language == "" and below.line == block.end + 4 else None
+        shown = below.text if below is not None and below.language == "" and below.line == block.end + GAP else None
         yield block, said.getvalue(), shown
 
 
@@ -93,14 +100,24 @@ def style() -> Iterator[None]:
         matplotlib.pyplot.close("all")
 
 
-def draw() -> None:
-    """Run every page that draws something, in the folder of the pictures."""
-    for page in pages():
-        if any("savefig" in block.text for block in blocks(page)):
-            with contextlib.chdir(PICTURES), style():
-                for block, _, _ in run(page):
-                    print(block.place)
+def renew(page: Path) -> None:
+    """Run a page as it stands, and put what it prints and draws where the page shows it."""
+    lines = page.read_text(encoding="utf-8").splitlines(keepends=True)
+    changes: list[tuple[int, int, str]] = []
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), style():
+        for block, printed, shown in run(page):
+            if shown is not None:
+                start = block.end + GAP - 1
+                changes.append((start, start + shown.count("\n"), printed))
+        for drawn in Path(folder).glob("*.png"):
+            if f"pictures/{drawn.name}" in "".join(lines):
+                shutil.copy(drawn, PICTURES)
+    for start, end, printed in reversed(changes):
+        lines[start:end] = [printed]
+    page.write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    draw()
+    for one in [Path(name).resolve() for name in sys.argv[1:]] or pages():
+        print(one)
+        renew(one)

@@ -209,4 +209,4 @@ def _normal_kl(q: Distribution, p: Distribution) -> Tensor:
 
 def active_units(run: Run, data: Dataset, threshold: float = 0.01) -> np.ndarray:
     """Which units' posterior means vary over the data: Var_x E_q[z_j] > 0.01 (Burda et al. 2016, section 5.2)."""
-    return (code_means(run, data).var(0) > threshold).cpu().numpy()
+    return (code_means(run, data).var(0, correction=0) > threshold).cpu().numpy()

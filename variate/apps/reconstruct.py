@@ -9,7 +9,7 @@ from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.outputs import save_array
+from variate.outputs import save_pairs
 
 __all__ = ["reconstruct"]
 
@@ -38,19 +38,5 @@ def command(run: Path, data: str, *, out: Path, labels: Path | None = None, rows
     trained = checkpoint.load(run)
     chosen: Dataset = load(data, labels, part="test", like=trained.schema).subset(rows)
     values = reconstruct(trained, chosen)
-    if out.suffix == ".png":
-        values, columns = _pairs(chosen.values.numpy(), values)
-        save_array(out, values, trained.schema, columns)
-    else:
-        save_array(out, values, trained.schema)
+    save_pairs(out, chosen.values.numpy(), values, trained.schema)
     say(f"{len(chosen)} reconstructions in {out}")
-
-
-def _pairs(originals: np.ndarray, copies: np.ndarray, columns: int = 20) -> tuple[np.ndarray, int]:
-    """Rows of originals, each over the row of their reconstructions, and how many stand in a row."""
-    columns = min(columns, len(originals))
-    blocks = [
-        block[start : start + columns] for start in range(0, len(originals), columns) for block in (originals, copies)
-    ]
-    blank = np.zeros((columns, *originals.shape[1:]), originals.dtype)
-    return np.concatenate([np.concatenate([block, blank])[:columns] for block in blocks]), columns

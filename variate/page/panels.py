@@ -31,10 +31,8 @@ class Panels(Gallery):
     def note(self, count: int) -> str:
         if len(self.spans) == 1:
             return " Every panel reaches from {} to {}.".format(*map(number, self.spans[0]))
-        some = "Every channel"
-        if len(self.spans) > len(self.keys):
-            some = f"Of {len(self.spans)} channels the first {len(self.keys)}, each"
-        return f" {some} has a scale of its own, the same in all panels."
+        some = f" Of {len(self.spans)} channels the first {len(self.keys)}." if len(self.spans) > len(self.keys) else ""
+        return f"{some} Every channel has a scale of its own, the same in all panels."
 
     def grid(self, rows: np.ndarray, columns: int, wide: bool = False) -> Drawn:
         width = pictures.WIDE if wide else pictures.WIDTH
