@@ -1,6 +1,6 @@
 """The code on the pages, and what runs it.
 
-``python docs/blocks.py [PAGE …]`` runs the pages (all: some minutes) and puts what they print and draw where they show it.
+``python docs/blocks.py [PAGE …]`` runs them (all: some minutes) and puts what they print and draw where they show it.
 """
 
 import contextlib

@@ -1,9 +1,11 @@
 """How Sphinx makes the site: Markdown pages, the API from docstrings, the command line from its own help."""
 
 import contextlib
+import importlib
 import inspect
 import io
 import os
+import pkgutil
 import re
 
 from docutils import nodes
@@ -19,7 +21,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["pictures"]
 myst_heading_anchors = 3
 nitpicky = True
-nitpick_ignore = [("py:class", "variate.pictures.Theme")]  # in signatures alone
 nitpick_ignore_regex = [(r"py:.*", r"(?!variate\b).*")]  # other projects' names: their pages are elsewhere
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
@@ -106,6 +107,18 @@ class Verbs(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 
+class Modules(SphinxDirective):
+    """A section for every module of a package: a file that is added to it is documented without being listed."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        package = importlib.import_module(self.arguments[0])
+        names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+        shown = [f"## `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n" for name in names]
+        return self.parse_text_to_nodes("\n".join(shown), allow_section_headings=True)
+
+
 def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:
     """A class shows its own methods that have something to say; a module everything in its ``__all__``."""
     if what != "class":
@@ -117,4 +130,5 @@ def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options:
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", process)
+    app.add_directive("modules", Modules)
     app.add_directive("verbs", Verbs)

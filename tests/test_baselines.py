@@ -110,7 +110,7 @@ def test_the_mixture_is_a_density():
     """∫ p = 1 by the trapezoid rule over a line that holds all the mass: one row at a time is scored."""
     train = load(np.random.default_rng(0).gamma(3, size=(40, 1)))
     grid = np.linspace(-6, 22, 141).reshape(-1, 1)
-    log_p = [score_of(train, load(x.reshape(1, 1)), "normal mixture, diagonal") for x in grid]
+    log_p = [score_of(train, load(x.reshape(1, 1), like=train.schema), "normal mixture, diagonal") for x in grid]
     assert np.trapezoid(np.exp(log_p), grid[:, 0]) == pytest.approx(1, abs=0.01)
 
 

@@ -177,11 +177,10 @@ def _modules() -> dict[str, list[str]]:
 
 
 MODULES = _modules()
-DOCUMENTED = [
-    (name, options)
-    for page in (DOCS / "api").glob("*.md")
-    for name, options in re.findall(r"^\.\. automodule:: (\S+)\n((?:   :.*\n)*)", page.read_text(), re.MULTILINE)
-]
+API = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+DOCUMENTED = re.findall(r"^\.\. automodule:: (\S+)\n((?:   :.*\n)*)", API, re.MULTILINE)
+for package in re.findall(r"^```\{modules\} (\S+)", API, re.MULTILINE):  # every module that it has
+    DOCUMENTED += [(name, "") for name in MODULES if name.rpartition(".")[0] == package]
 FRONT = {name: getattr(importlib.import_module("variate"), name) for name in MODULES["variate"]}
 
 

@@ -469,6 +469,10 @@ class TestFit:
         with pytest.raises(UserError, match="prior.name=normal"):
             PRIORS["standard"](SIZE, 0).fit(self.codes(), None)
 
-    def test_fewer_rows_than_components_are_refused(self):
-        with pytest.raises(UserError, match="components"):
-            Mixture(SIZE, 0, components=9).fit(self.codes(8), None)
+    def test_fewer_rows_than_components_share_them(self):
+        """Nine components on four rows are the density of four on four rows."""
+        nine, four = (Mixture(SIZE, 0, components=k).double() for k in (9, 4))
+        for prior in (nine, four):
+            prior.fit(self.codes(4).double(), None)
+        z = torch.randn(50, SIZE, dtype=torch.float64)
+        torch.testing.assert_close(nine(None).log_prob(z), four(None).log_prob(z))

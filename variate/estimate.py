@@ -7,6 +7,7 @@ batch and any order, and the Monte-Carlo errors of different rows are independen
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -106,8 +107,9 @@ def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, m
     ``UserError`` for a deterministic model.
     """
     if marginal and run.labelled:
-        return _over_rows(run, data, lambda *rows: _all_labels(run, *rows, samples, seed)[:1], given=False)[0]
-    return _over_rows(run, data, lambda *rows: [_given(run, *rows, samples, seed)])[0]
+        totals = partial(_all_labels, run, samples=samples, seed=seed)
+        return _over_rows(run, data, totals, given=False)[0]
+    return _over_rows(run, data, lambda batch, keys: [_given(run, batch, keys, samples, seed)])[0]
 
 
 def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) -> tuple[LogLikelihood, LogLikelihood]:
@@ -116,7 +118,7 @@ def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) 
     log p(x) = logsumexp_c [log p(c) + log p(x|c)] with the training rows' frequencies as p(c). Labels that a pilot of
     4 samples puts 15 nats below the best keep the pilot's estimate, which in expectation can only lower the sum.
     """
-    total, given = _over_rows(run, data, lambda *rows: _all_labels(run, *rows, samples, seed))
+    total, given = _over_rows(run, data, partial(_all_labels, run, samples=samples, seed=seed))
     return total, given
 
 

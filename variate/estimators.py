@@ -39,6 +39,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     """What both estimators share: everything but the recipe and the likelihood."""
 
     run_: Run
+    n_features_in_: int
     _stream: Stream | None = None  # what partial_fit goes on with
     _recipe: str | None = None  # None: what suits the data
 
@@ -157,7 +158,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if run.deterministic != issubclass(cls, Autoencoder):
             other = "Autoencoder" if run.deterministic else "VAE"
             raise UserError(f"{path} holds another kind of model: load it with {other}.load.")
-        estimator = cls(run.config["latent"]["size"], conditional=run.conditional, **(modules or {}))
+        size, own = run.config["latent"]["size"], modules or {}
+        estimator = cls(size, conditional=run.conditional, encoder=own.get("encoder"), decoder=own.get("decoder"))
         if run.schema.layout == "F":
             estimator.n_features_in_ = run.schema.shape[0]
         return estimator._fitted(run)
@@ -215,7 +217,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def __getstate__(self) -> dict:
         """The model as safetensors bytes and JSON, in a pickle for those who trust pickles. A stream starts anew."""
-        state = dict(super().__getstate__())
+        state: dict[str, Any] = {**super().__getstate__()}  # pyright: ignore[reportGeneralTypeIssues] (it is a dict)
         if "run_" in state:
             state["run_"] = checkpoint.pack(state["run_"])
         for name in ("_applied", "_stream"):

@@ -85,15 +85,15 @@ def code_means(run: Run, data: Dataset) -> Tensor:
 
 def label_probabilities(run: Run, data: Dataset, samples: int = 16, seed: int = 0) -> Tensor:
     """q(y|x) = E_q(z|x) p(y|z) of every row, (n, classes), over ``samples`` draws of z keyed by the row's own bytes."""
-    model = run.model
-    if model.labelling is None:
+    model, labelling = run.model, run.model.labelling
+    if labelling is None:
         raise UserError("the model predicts no labels: train one with --recipe semi-supervised.")
 
     def predicted(batch: Batch, keys: list[bytes]) -> Tensor:
         c = model.encode_context(batch.context)
         draws = noise.row_normal(seed, "labels", keys, (samples, model.latent.noise_size)).to(run.dtype)
         draw = model.latent.infer(model.encoder(batch.input, c), c, draws)
-        return model.labelling(draw.code).softmax(-1).mean(0)
+        return labelling(draw.code).softmax(-1).mean(0)
 
     return in_chunks(predicted, run, data, "Labelling", keyed=True)
 

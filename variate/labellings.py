@@ -110,7 +110,7 @@ class Classifier(Labelling):
 
 def _places(draw: Draw) -> tuple[Tensor, Distribution]:
     """(z, its posterior) of a latent of one group."""
-    q = draw.groups[0].q
-    if len(draw.groups) > 1 or q is None or draw.groups[0].log_q is None:
+    group, *others = draw.groups
+    if others or group.q is None:
         raise UserError("labelling.name=classifier needs one latent group with a density: not posterior.name=point.")
-    return draw.code, q
+    return draw.code, group.q

@@ -243,14 +243,12 @@ class Mixture(Prior):
 
     @torch.no_grad()
     def fit(self, codes: Tensor, context: Tensor | None) -> None:
-        """Expectation maximisation by scikit-learn, on at most 20,000 rows, evenly spaced.
+        """Expectation maximisation by scikit-learn, on at most 20,000 rows, evenly spaced; a component per row at most.
 
         Classes (one-hot contexts) share the components and get weights of their own: their rows' mean
         responsibilities, with one row's worth of the weights of all. In any other context all means move along the
         least-squares line.
         """
-        if len(codes) < self.components:
-            raise UserError(f"prior.components={self.components} cannot be fitted to {len(codes)} rows: give fewer.")
         kept = min(len(codes), MOST_FITTED)
         chosen = torch.arange(kept) * len(codes) // kept
         codes, context = codes.double().cpu()[chosen], None if context is None else context.double().cpu()[chosen]
@@ -408,14 +406,18 @@ def _off_line(codes: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
 
 def _gaussian_mixture(codes: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Fitted to codes (n, d): weights (K,), means (K, d), covariances (K, d, d), responsibilities (n, K)."""
-    from sklearn.exceptions import ConvergenceWarning  # a slow import that few runs need
+    from sklearn import config_context  # a slow import that few runs need
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
+    distinct = min(components, len(codes))
     ridge = _ridge(codes.var(0, correction=0))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), config_context(array_api_dispatch=False):  # which its k-means does not know
         warnings.simplefilter("ignore", ConvergenceWarning)  # one that could still improve will do
-        found = GaussianMixture(components, reg_covar=ridge, random_state=0).fit(codes.numpy())
-    shares = found.predict_proba(codes.numpy())
+        found = GaussianMixture(distinct, reg_covar=ridge, random_state=0).fit(codes.numpy())
+        shares = found.predict_proba(codes.numpy())
     parts = (found.weights_, found.means_, found.covariances_, shares)
     weights, means, covariances, shares = (torch.from_numpy(part) for part in parts)
-    return weights, means, covariances, shares
+    place = torch.arange(components) % distinct  # with fewer rows some components are the same and share a weight
+    times = torch.bincount(place)[place]
+    return weights[place] / times, means[place], covariances[place], shares[:, place] / times

@@ -70,6 +70,8 @@ def _known_fields(known: Known | None, rows: int) -> dict:
     if known.columns is not None:
         offset, scale = standardisation(known.columns, "F", "the columns given as labels")
         return {"condition_offset": offset, "condition_scale": scale}
+    if known.labels is None:
+        return {}
     labels = known.labels[known.labels >= 0]
     counts = np.bincount(labels, minlength=len(known.names))
     numbered = known.names == tuple(str(index) for index in range(len(known.names)))

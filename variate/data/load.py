@@ -71,7 +71,7 @@ def _read(path: Path, labels: object, part: str, resize: tuple[int, int] | None,
     file = Path(labels) if isinstance(labels, str | os.PathLike) else None
     kind = None if like is None else (like.shape, like.dtype)
     if like is not None and like.resized:
-        resize = like.shape[:2]
+        resize = (like.shape[0], like.shape[1])
     found = sources.read(path, labels=file, resize=resize, part=part, like=kind)
     for note in found.notes:
         say(note)
@@ -116,16 +116,17 @@ def _rows(data: object, labels: object) -> tuple[object, object]:
     if isinstance(data, torch_data.IterableDataset):
         raise UserError("an IterableDataset has no length: give a map-style Dataset, or list() of it.")
     try:
-        items = [data[index] for index in track(range(len(data)), "Reading", unit="rows")]  # pyright: ignore[reportArgumentType]
+        length = len(data)  # pyright: ignore[reportArgumentType] (a map-style one has a length)
+        items: list = [data[index] for index in track(range(length), "Reading", unit="rows")]
     except (TypeError, NotImplementedError) as error:
         raise UserError(f"the Dataset cannot be read from 0 to its length ({error}): give one of map style.") from None
     if not items:
         raise UserError("the Dataset is empty: give at least 2 rows.")
     if not isinstance(items[0], tuple | list):
         return [np.asarray(item) for item in items], labels
-    given = [item[1] for item in items] if len(items[0]) > 1 and labels is None else labels
-    if given is not None and labels is None:
-        given = np.array([np.asarray(label) for label in given])
+    given = labels
+    if labels is None and len(items[0]) > 1:
+        given = np.array([np.asarray(item[1]) for item in items])
     return [np.asarray(item[0]) for item in items], given
 
 
