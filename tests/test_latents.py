@@ -471,8 +471,9 @@ class TestFit:
 
     def test_fewer_rows_than_components_share_them(self):
         """Nine components on four rows are the density of four on four rows."""
+        codes = self.codes(4).double()
         nine, four = (Mixture(SIZE, 0, components=k).double() for k in (9, 4))
         for prior in (nine, four):
-            prior.fit(self.codes(4).double(), None)
+            prior.fit(codes, None)
         z = torch.randn(50, SIZE, dtype=torch.float64)
         torch.testing.assert_close(nine(None).log_prob(z), four(None).log_prob(z))

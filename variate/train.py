@@ -162,7 +162,10 @@ class Trainer:
         return Interrupted(f"stopped after step {self.step:,} of {self.total_steps:,}, all of it saved")
 
     def _patience_is_over(self) -> bool:
-        return 0 < self.training.patience <= self.epoch - self.best_epoch
+        """Small data are gone through quickly: a third of ``least_steps`` must have passed as well."""
+        waited = self.step - self.best_epoch * self.steps_per_epoch
+        enough = max(self.training.patience * self.steps_per_epoch, self.training.least_steps // 3)
+        return 0 < self.training.patience and waited >= enough
 
     def _run_epoch(self, bar: Progress, stop: threading.Event) -> str:
         """Steps up to the end of the epoch: "done", "stop" (asked to) or "diverged" (bad steps in a row)."""

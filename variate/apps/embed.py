@@ -43,7 +43,7 @@ def command(
     data
         a named set (its test part unless it says mnist:train), a file or a folder of images.
     out
-        .npy, .npz (key ``values``) or .csv.
+        .npy, .npz (key values) or .csv.
     labels
         a file with the rows' labels or known columns, where the data has none of its own.
     spread
