@@ -54,7 +54,8 @@ class Training:
     """How long and how fast. Small data are gone through more often than ``epochs``, for ``least_steps`` in all.
     ``learning_rate`` rises over ``rampup_steps`` and falls along a half cosine to 1 % of it
     (``schedule`` "cosine") or stays ("constant"). ``ema`` averages weights; ``patience`` epochs, and a third of
-    ``least_steps``, without a better validation bound end the run (0: never). ``clip_norm`` bounds the gradient's norm (0: no bound)."""
+    ``least_steps``, without a better validation bound end the run (0: never). ``clip_norm`` bounds the gradient's
+    norm (0: no bound)."""
 
     epochs: int = 10
     least_steps: int = 1500
