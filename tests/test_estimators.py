@@ -167,6 +167,20 @@ def test_known_columns_are_a_condition():
         model.sample(3)
 
 
+def test_a_few_labels_are_enough_to_predict():
+    """Three far groups of rows, two labels each: every row gets its group's."""
+    rng = np.random.default_rng(0)
+    groups = np.arange(240) % 3
+    data = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])[groups] + rng.normal(size=(240, 2))
+    known = np.where(np.arange(240) < 6, np.array(["a", "b", "c"])[groups], "")
+    settings = ("train.rampup_steps=5", "train.least_steps=400", "encoder.name=mlp", "decoder.name=mlp")
+    model = estimators.VAE(2, recipe="semi-supervised", epochs=None, overrides=settings, random_state=0)
+    model = model.fit(data, known)
+    assert (model.predict(data) == np.array(["a", "b", "c"])[groups]).mean() > 0.95
+    np.testing.assert_allclose(model.predict_proba(data).sum(1), 1, atol=1e-6)
+    assert not hasattr(quick().fit(data), "predict")
+
+
 def test_a_conditional_model_asks_for_its_condition():
     values, labels = bits(60)
     with pytest.raises(UserError, match="requires y"):

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.utils import data as torch_data
 
-from variate import checkpoint, inference
+from variate import checkpoint, config, inference
+from variate.apps.classify import classify
 from variate.apps.fit import fit
 from variate.apps.sample import parse_condition, sample
 from variate.apps.score import score
@@ -167,8 +169,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     # ------------------------------------------------------------------------------------------ between both worlds
 
     def _rows(self, X: Any, y: Any, reset: bool) -> Dataset:
-        known = y if self.conditional else None
-        if self.conditional and y is None and not _brings_its_own(X):
+        known = y if self._wants_y() else None
+        if self._wants_y() and y is None and not _brings_its_own(X):
             raise UserError("requires y to be passed, but the target y is None: a conditional model learns p(x | y).")
         return load(self._checked(X, reset), known, levels=self.levels, layout=self.layout)
 
@@ -192,6 +194,11 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             raise UserError("the model is conditional: give y, the label or the known columns of every row.")
         context = parse_condition(self.run_, y)
         return context.expand(n, *context.shape[1:]) if len(context) == 1 else context
+
+    def _wants_y(self) -> bool:
+        """Whether labels or columns are learned from: as a condition, or by a recipe that explains labels."""
+        recipe = config.load_recipe(self.recipe or self._recipe or "vector", self._overrides())
+        return self.conditional or recipe["labelling"]["name"] != "none"
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(LARGEST_SEED))
@@ -258,6 +265,16 @@ class VAE(_Estimator):
         rows = self._known_rows(X, y)
         with silent(not self.verbose):
             return score(self._applied, rows, samples=samples)["log_likelihood_nats"]
+
+    @available_if(lambda self: getattr(self, "run_", None) is not None and self.run_.model.labelling is not None)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """q(y|x) = E_q(z|x) p(y|z), (n, classes), of a model of the recipe "semi-supervised"."""
+        return classify(self._applied, self._known_rows(X, None))[1]
+
+    @available_if(lambda self: getattr(self, "run_", None) is not None and self.run_.model.labelling is not None)
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of every row by its name, argmax_y q(y|x), of a model of the recipe "semi-supervised"."""
+        return classify(self._applied, self._known_rows(X, None))[0]
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of ``score_samples``: what a search over parameters maximises."""

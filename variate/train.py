@@ -265,7 +265,8 @@ class Trainer:
         self.sums = {}
         valid = self.validate()
         watched = valid["bound_nats"] if "bound_nats" in valid else -valid["squared_error"]
-        if watched > self.best:
+        # the bound does not see labels, which validation rows may lack: where they are learned, the last weights stay
+        if watched > self.best or self.model.labelling is not None:
             self.best, self.best_epoch = watched, self.epoch
         return {
             "epoch": self.epoch,  # how many are done
