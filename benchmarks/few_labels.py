@@ -9,17 +9,11 @@ import json
 import time
 
 import numpy as np
+from codes_against_pca import balanced
 
 import variate
 from variate.checkpoint import Run
 from variate.data.load import load
-
-
-def chosen(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """n row numbers, the same number of every class."""
-    rng = np.random.default_rng(seed)
-    each = n // len(np.unique(labels))
-    return np.concatenate([rng.choice(np.flatnonzero(labels == label), each, False) for label in np.unique(labels)])
 
 
 def error(run: Run, name: str) -> float:
@@ -41,7 +35,7 @@ def main() -> None:
     for n in asked.labels:
         found: dict[str, list[float]] = {"all rows": [], "labelled rows alone": []}
         for seed in asked.seeds:
-            rows = chosen(truth, n, seed)
+            rows = balanced(truth, n, seed)
             known = np.full(len(truth), -1)
             known[rows] = truth[rows]
             kinds = {"labelled rows alone": (train.values.numpy()[rows], truth[rows])}

@@ -126,7 +126,7 @@ def _devices() -> list[dict]:
 
 def _data() -> dict:
     """Where named sets are looked for first; which of them the cache has."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "variate")
+    cache = named.cache_folder()
     there = next(place for place in (cache, *cache.parents) if os.path.exists(place))
     files = [path for path in cache.rglob("*") if path.is_file()]
     folders = {path.parent.name.replace("_", "-") for path in files}

@@ -53,6 +53,11 @@ def names() -> list[str]:
     return list(_SETS)
 
 
+def cache_folder() -> Path:
+    """Where sets that came over the network are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "variate")
+
+
 def load(name: str, part: str) -> NamedArrays:
     """The "train" or "test" part of a named set, its contents checked against a built-in SHA-256.
 
@@ -185,8 +190,7 @@ class IdxSet:
             raise UserError(f"{name} is not {self.name}'s (SHA-256 {found[:8]}…): replace or remove it")
 
     def _cache(self) -> Path:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        return Path(home, "variate", self.folders[0])
+        return cache_folder() / self.folders[0]
 
     def _keep(self, parts: Mapping[str, Arrays]) -> None:
         """Write the parts into the cache, the same bytes whatever the source and the day."""
