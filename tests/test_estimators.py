@@ -240,6 +240,21 @@ def test_own_networks_that_do_not_fit_are_told_what_was_expected(part, module, s
         quick(**{part: module}).fit(rows())
 
 
+def test_own_networks_may_draw_numbers_of_their_own():
+    """Dropout: the same seed trains the same weights, codes are not random, and the user's generator stays put."""
+    torch.manual_seed(1)
+    noisy = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.5))
+    fits = []
+    for state in (7, 8):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        fits.append(quick(encoder=noisy).fit(rows()))
+        assert torch.equal(torch.get_rng_state(), before)
+    one, other = (model.transform(rows()) for model in fits)
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(one, fits[0].transform(rows()))
+
+
 def test_own_networks_are_told_the_condition():
     class Told(nn.Module):
         def __init__(self, inputs: int):

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,7 @@ from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.errors import UserError
 from variate.model import Model
+from variate.networks.own import Own
 from variate.objectives import Objective, Terms
 from variate.progress import Progress
 
@@ -91,7 +92,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.model = self.step_module.model
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.has_own_networks = any(isinstance(module, Own) for module in self.model.modules())
         self.device = next(self.model.parameters()).device
         self.parameters = list(self.step_module.parameters())
         self.optimizer = torch.optim.Adam(
@@ -198,7 +200,9 @@ class Trainer:
         batch = self.train_data.batch(index, self.binarize, self.seed, self.step)
         shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)
-        loss, terms = self.step_module(batch, draws, self.step)
+        # one's own networks may draw from the global generator, whose state is the user's
+        with noise.seeded(self.seed, "own networks", self.step) if self.has_own_networks else nullcontext():
+            loss, terms = self.step_module(batch, draws, self.step)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm or math.inf, foreach=True)
         bad = 1.0 - torch.isfinite(norm).to(torch.float32)

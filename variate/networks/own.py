@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from variate.errors import UserError
 
-__all__ = ["Decoder", "Encoder"]
+__all__ = ["Decoder", "Encoder", "Own"]
 
 
-class _Own(nn.Module):
-    """A copy of the user's module, called with c only if the model is conditional."""
+class Own(nn.Module):
+    """A copy of the user's module, called with c only if the model is conditional. It may draw numbers of its own, as
+    dropout does: training runs it under a seed of the step."""
 
     def __init__(self, module: object, part: str):
         super().__init__()
@@ -36,7 +37,9 @@ class _Own(nn.Module):
         """The shape of what two rows of zeros become, without the rows."""
         like = next(self.module.parameters(), torch.zeros((), device="cpu"))
         x, c = (torch.zeros(2, *size, dtype=like.dtype, device=like.device) for size in (shape, (context,)))
-        given = f"x {tuple(x.shape)}" + (f" and c {tuple(c.shape)}" if context else "")
+        given = f"{'x' if self.part == 'encoder' else 'z'} {tuple(x.shape)}" + (
+            f" and c {tuple(c.shape)}" if context else ""
+        )
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 out = self._call(x, c if context else None)
@@ -49,7 +52,7 @@ class _Own(nn.Module):
         return tuple(out.shape[1:])
 
 
-class Encoder(_Own):
+class Encoder(Own):
     """x (B, *shape) and, for a conditional model, c (B, C) → features (B, …), flattened to (B, F).
 
     The posterior's own linear layer makes its mean and scale of them.
@@ -63,7 +66,7 @@ class Encoder(_Own):
         return self._call(x, context).flatten(1)
 
 
-class Decoder(_Own):
+class Decoder(Own):
     """code (N, d) and, for a conditional model, c (N, C) → (N, F), (N, F, places…), (N, *shape) or (N, D) flattened.
 
     The likelihood's own linear layer, the same at every place, makes its parameters of them.
@@ -75,10 +78,9 @@ class Decoder(_Own):
         whole = len(found) == 1 < len(shape) and found[0] == math.prod(shape)
         self.features = shape if whole else found
         if len(self.features) not in (1, len(shape)):
-            raise UserError(
-                f"the decoder gave {('N', *found)}: for examples of {shape} it must give (N, F), (N, F, "
-                f"{', '.join(['places'] * (len(shape) - 1))}) or (N, {math.prod(shape)})."
-            )
+            gave = ", ".join(map(str, ("N", *found)))
+            places = f" or (N, F{', places' * (len(shape) - 1)})" if len(shape) > 1 else ""
+            raise UserError(f"the decoder gave ({gave}): for examples of {shape} it must give (N, F){places}.")
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
         out = self._call(code, context)
