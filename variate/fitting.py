@@ -12,7 +12,7 @@ from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.errors import UserError
 
-__all__ = ["Asked", "Stream", "snapshot", "trainer_for", "with_prior"]
+__all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
 START_ROWS = 1000
 PRIOR_ROWS = 20_000  # codes that an autoencoder's prior is fitted to
@@ -99,14 +99,17 @@ def snapshot(trainer: train.Trainer, settings: dict, data: str, path: Path = UNS
     return Run(model, trainer.train_data.schema, settings, info, path)
 
 
-def with_prior(run: Run, rows: Dataset) -> Run:
-    """A deterministic autoencoder's prior is fitted to its codes, so that it can generate too (Ghosh et al. 2020)."""
-    if not run.deterministic or run.config["prior"]["name"] == "standard" or run.info.get("prior") == "fitted":
-        return run
+def fit_prior(run: Run, rows: Dataset) -> bool:
+    """A deterministic autoencoder's prior is fitted to its codes, so that it can generate too (Ghosh et al. 2020).
+
+    Whether that was needed, and so whether the run has changed.
+    """
+    if run.generates or run.config["prior"]["name"] == "standard":
+        return False
     some = rows.to("cpu").subset(PRIOR_ROWS)
     run.model.latent.fit_prior(inference.code_means(run, some), run.model.encode_context(some.context))
     run.info["prior"] = "fitted"
-    return run
+    return True
 
 
 class Stream:

@@ -70,11 +70,10 @@ def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
 
     def both(batch: Batch) -> Tensor:
         c = run.model.encode_context(batch.context)
-        features = run.model.encoder(batch.input, c)
-        spread = torch.cat([q.stddev for q, _ in run.model.latent.marginals(features, c)], dim=-1)
-        return torch.stack([run.model.latent.embed(features, c), spread])
+        groups = [q for q, _ in run.model.latent.marginals(run.model.encoder(batch.input, c), c)]
+        return torch.stack([torch.cat([getattr(q, part) for q in groups], -1) for part in ("mean", "stddev")], 1)
 
-    found = in_chunks(lambda batch: both(batch).movedim(1, 0), run, data, "Embedding")
+    found = in_chunks(both, run, data, "Embedding")
     return found[:, 0], found[:, 1]
 
 

@@ -17,7 +17,7 @@ from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.files import make_folder
-from variate.fitting import UNSAVED, Asked, snapshot, trainer_for, with_prior
+from variate.fitting import UNSAVED, Asked, fit_prior, snapshot, trainer_for
 
 __all__ = ["fit"]
 
@@ -66,7 +66,7 @@ def fit(
         make_folder(place.folder.path)
     say(_announcement(whole, settings, trainer))
     run = _train(trainer, place, settings, whole)
-    return place.keep(with_prior(run, trainer.train_data))
+    return place.keep(run) if fit_prior(run, trainer.train_data) else run
 
 
 @dataclass(frozen=True)
