@@ -201,8 +201,16 @@ def _config(described: dict, file: Path) -> dict[str, dict]:
     config = described.get("config")
     if isinstance(config, dict) and {"encoder", "likelihood"} <= set(config) <= set(configuration.DEFAULTS):
         if all(isinstance(section, dict) for section in config.values()):
-            return configuration.DEFAULTS | config
+            return configuration.DEFAULTS | _as_meant(config, described.get("format"))
     raise UserError(f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`.")
+
+
+def _as_meant(config: dict[str, dict], version: int | None) -> dict[str, dict]:
+    """In format 1 convolutions halved twice, whatever the image's size."""
+    if version != 1:
+        return config
+    halved_twice = {"most_places": configuration.LARGEST}
+    return {name: (halved_twice if said.get("name") == "conv" else {}) | said for name, said in config.items()}
 
 
 def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], file: Path) -> None:

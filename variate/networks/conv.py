@@ -2,9 +2,9 @@
 
 Most of the work is done at a quarter and at half of the example's size, where a convolution has something to say for
 its cost; the likelihood's head spreads the last features over the values. One rule for every size: an example is
-halved twice, and further until at most ``MOST_PLACES`` places are left for the dense layers, which would otherwise
-hold nearly all the weights of a long signal or a large image. What lies deeper than a quarter is built like the
-quarter: the same channels, the same blocks.
+halved twice, and further until at most ``most_places`` places are left for the dense layers (256 are left of 64 × 64 at
+a quarter of its size), which would otherwise hold nearly all the weights of a long signal or a large image. What lies
+deeper than a quarter is built like the quarter: the same channels, the same blocks.
 """
 
 import itertools
@@ -19,7 +19,6 @@ from variate.networks.layers import Film, finer
 
 __all__ = ["Decoder", "Encoder"]
 
-MOST_PLACES = 256  # what is left of 64 × 64 at a quarter of its size
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}  # what is fastest
 
@@ -48,10 +47,12 @@ class _Up(nn.Linear):
         return finer(h, x.ndim - 1, 1, self.fine).movedim(-1, 1)
 
 
-def _sizes(places: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The sizes after every halving, which rounds up: at least two, the last of at most ``MOST_PLACES`` places."""
+def _sizes(places: tuple[int, ...], most_places: int) -> list[tuple[int, ...]]:
+    """The sizes after every halving, which rounds up: at least two, the last of at most ``most_places`` places."""
+    if most_places < 1:
+        raise UserError(f"conv: most_places={most_places} must be at least 1.")
     sizes = []
-    while len(sizes) < 2 or math.prod(sizes[-1]) > MOST_PLACES:
+    while len(sizes) < 2 or math.prod(sizes[-1]) > most_places:
         places = tuple(math.ceil(n / 2) for n in places)
         sizes.append(places)
     return sizes
@@ -88,10 +89,11 @@ class Encoder(nn.Module):
         channels: tuple[int, int] = (32, 48),
         blocks: tuple[int, int] = (0, 0),
         hidden: int = 256,
+        most_places: int = 256,
     ):
         super().__init__()
         _check(shape, channels, blocks, hidden)
-        dims, sizes = len(shape) - 1, _sizes(shape[1:])
+        dims, sizes = len(shape) - 1, _sizes(shape[1:], most_places)
         deeper, inputs, size = len(sizes) - 2, shape[0], shape[1:]
         stages = []
         widths, depths = (pair + pair[1:] * deeper for pair in (channels, blocks))
@@ -126,11 +128,12 @@ class Decoder(nn.Module):
         channels: tuple[int, int] = (64, 32),
         blocks: tuple[int, int] = (1, 1),
         hidden: int = 256,
+        most_places: int = 256,
     ):
         super().__init__()
         _check(shape, channels, blocks, hidden)
         dims, (wide, narrow) = len(shape) - 1, channels
-        half, *deeper = _sizes(shape[1:])
+        half, *deeper = _sizes(shape[1:], most_places)
         self.first = (*deeper[-1], wide)
         self.dense = nn.Linear(code, hidden)
         self.film = Film(hidden, context)
