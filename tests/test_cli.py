@@ -242,6 +242,17 @@ def test_info_tells_what_the_run_is(done, kind):
     assert f"{known['weights']:,} weights" in done("info", run(kind).path)
 
 
+def test_info_tells_what_fit_would_take_data_for(done, tmp_path):
+    """The same words as for fit: images of two sizes, brought to one, with labels from a file."""
+    for row, side in enumerate((8, 9, 10)):
+        Image.new("RGB", (side, side + 1), (row, 0, 0)).save(tmp_path / f"{row}.png")
+    (tmp_path / "labels.txt").write_text("a\nb\n\n")
+    options = ["--resize", "12,8", "--labels", tmp_path / "labels.txt", "--levels", 300]
+    known = strict_json(done("info", tmp_path, *options, "--json"))
+    assert known["rows"] == 3 and known["schema"]["shape"] == [12, 8, 3] and known["schema"]["levels"] == 300
+    assert known["classes"] == {"a": 1, "b": 1} and known["without_label"] == 1
+
+
 def test_report_writes_a_page(done, tmp_path):
     fit(pixels(60), out=tmp_path / "run", epochs=1, overrides=TINY)
     fit("digits", out=tmp_path / "digits", epochs=1, overrides=TINY)

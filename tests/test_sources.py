@@ -414,6 +414,14 @@ def test_labels_in_text(tmp_path, text, labels):
     np.testing.assert_array_equal(got, np.array(labels), strict=True)
 
 
+@pytest.mark.parametrize("text, labels", [("3\n1\n\n\n", [3, 1, -1]), ("c\n\n\n", ["c", "", ""]), ("0.5", [0.5])])
+def test_the_last_labels_may_be_missing(tmp_path, text, labels):
+    """As far as there are rows: an empty line more at the end of a file is no label."""
+    place = put(tmp_path / "labels.txt", text.encode())
+    assert read_labels(place, rows=len(labels)).tolist() == labels
+    assert read_labels(place, rows=1).tolist() == [label for label in labels if label not in (-1, "")]
+
+
 BAD_LABELS = {
     "nothing": (b"", "is empty"),
     "blank lines": (b"\n \n", "holds no labels"),

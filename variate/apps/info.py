@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from variate import checkpoint
+from variate.apps.fit import parse_size
 from variate.checkpoint import Run
 from variate.data import named
 from variate.data.dataset import Dataset
@@ -15,13 +16,23 @@ from variate.data.load import load
 __all__ = ["info"]
 
 
-def info(thing: object) -> dict:
+def info(
+    thing: object,
+    labels: object = None,
+    *,
+    levels: int | None = None,
+    layout: str | None = None,
+    resize: tuple[int, int] | None = None,
+) -> dict:
     """What a run, or a data set, knows of itself.
 
     A ``Run``: data, schema, configuration, number of weights, where training stood. Anything that ``fit`` takes as
-    data: its schema, its number of rows and how many of them each class has.
+    data: what ``fit`` would take it for, with the same ``labels``, ``levels``, ``layout`` and ``resize``: its schema,
+    its number of rows and how many of them each class has. Raises ``UserError`` for what ``fit`` would refuse.
     """
-    return _of_run(thing) if isinstance(thing, Run) else _of_data(load(thing))
+    if isinstance(thing, Run):
+        return _of_run(thing)
+    return _of_data(load(thing, labels, levels=levels, layout=layout, resize=resize))
 
 
 def _of_run(run: Run) -> dict:
@@ -44,17 +55,37 @@ def _of_data(rows: Dataset) -> dict:
     return known
 
 
-def command(thing: str, *, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+def command(
+    thing: str,
+    *,
+    labels: Path | None = None,
+    levels: int | None = None,
+    layout: str | None = None,
+    resize: str | None = None,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
     """Say what something is: a run, a model file, a data set, a folder of images.
 
     Parameters
     ----------
     thing
         a run's folder or model file; or data: a named set, a file or a folder of images.
+    labels
+        of data: a file with a label, or the known columns, of every row.
+    levels
+        of data: the values are whole numbers below this, instead of what is inferred.
+    layout
+        of data: what the axes of an example are, instead of what is inferred.
+    resize
+        of a folder: height,width that its images are brought to.
     json_
         print one JSON object.
     """
-    found = checkpoint.load(thing) if _is_run(thing) else load(thing)
+    if _is_run(thing):
+        found = checkpoint.load(thing)
+    else:
+        size = None if resize is None else parse_size(resize)
+        found = load(thing, labels, levels=levels, layout=layout, resize=size)
     known = info(found)
     if json_:
         print(json.dumps(known, sort_keys=True))

@@ -47,7 +47,7 @@ def load(
         if said not in ("", "train", "test"):
             raise UserError(f"{data!r} asks for a part {said!r}: a named set has the parts train and test.")
         arrays = named.load(name, said or part)
-        labels = _label_file(labels, part)
+        labels = _label_file(labels, part, arrays.values)
         values, labels, levels = arrays.values, arrays.labels if labels is None else labels, levels or arrays.levels
         part = arrays.part
     elif isinstance(data, str | os.PathLike):
@@ -55,15 +55,22 @@ def load(
         values, name, part, resized = found.values, found.name, "all", found.resized
         labels = found.labels if labels is None or isinstance(labels, str | os.PathLike) else labels
     else:
-        values, labels = _rows(data, _label_file(labels, part))
+        values, labels = _rows(data, labels)
+        labels = _label_file(labels, part, values)
         name, part = "array", "all"
     rows = _dataset(values, labels, name, part, levels, layout, like)
     return replace(rows, schema=replace(rows.schema, resized=True)) if resized else rows
 
 
-def _label_file(labels: object, part: str) -> object:
+def _label_file(labels: object, part: str, values: object) -> object:
     """The labels in a file, if it is a file that is named."""
-    return sources.read_labels(Path(labels), part) if isinstance(labels, str | os.PathLike) else labels
+    if not isinstance(labels, str | os.PathLike):
+        return labels
+    try:
+        rows = len(values)  # pyright: ignore[reportArgumentType] (what has no length is refused later)
+    except TypeError:
+        rows = 0
+    return sources.read_labels(Path(labels), part, rows)
 
 
 def _read(path: Path, labels: object, part: str, resize: tuple[int, int] | None, like: Schema | None) -> sources.Found:

@@ -44,6 +44,7 @@ _CHUNK = 1 << 20
 _LONGEST_HEADER = 10_000  # characters in a .npy: more is an attack on the parser (NumPy has the same limit)
 _BOMB = 1 << 30, 200  # bytes, and how many times those of the archive, from which on it is not unpacked
 _NAMES_SEARCHED = 10_000  # for a misspelled one
+_MISSING = {"i": -1, "f": math.nan, "U": ""}  # a label that is not known, by the kind of the others
 
 
 class Found(NamedTuple):
@@ -92,17 +93,18 @@ def read(
         raise UserError(f"{place} does not fit into this machine's memory: give fewer rows or smaller ones.") from None
     if labels is None:
         return found
-    known = _one_per_row(read_labels(labels, part), len(found.values), labels)
+    known = _one_per_row(read_labels(labels, part, len(found.values)), len(found.values), labels)
     notes = [note for note in found.notes if not note.startswith("labels")]  # about those that were found unasked
     return found._replace(labels=known, notes=(*notes, f"labels from {Path(labels).name}"))
 
 
-def read_labels(path: str | os.PathLike[str], part: str = "train") -> np.ndarray:
+def read_labels(path: str | os.PathLike[str], part: str = "train", rows: int = 0) -> np.ndarray:
     """What is known of every row besides its values, from an IDX, .npy, .npz or text file, as it is stored there.
 
     (n,) whole numbers or words, or real columns (n, k). A text file has one row on each line, the columns separated by
     commas; a line that is empty gives −1, "" or NaN, for a label that is not known, and a first line of words above
-    numbers is a heading. In a .npz, ``part`` chooses among y_train and y_test. Raises ``UserError``, naming the file.
+    numbers is a heading. Empty lines at the end are labels only as far as there are ``rows``. In a .npz, ``part``
+    chooses among y_train and y_test. Raises ``UserError``, naming the file.
     """
     place = _existing(path)
     if place.is_dir():
@@ -120,7 +122,7 @@ def read_labels(path: str | os.PathLike[str], part: str = "train") -> np.ndarray
     elif _is_idx(head):
         array = read_idx(place)
     elif head and _text(head) is not None:
-        array = _text_labels(place)
+        array = _text_labels(place, rows)
     else:
         raise UserError(f"{place} is {looks_like(head)}: give labels as IDX, .npy, .npz or lines of text.")
     return _labels(array, str(place))
@@ -286,7 +288,7 @@ def _labels_beside(path: Path, rows: int) -> tuple[np.ndarray | None, tuple[str,
     for place in (path.with_name(name), path.with_name(name.removesuffix(".gz")), path.with_name(name + ".gz")):
         if place.is_file():
             try:
-                labels = _classes(read_labels(place), str(place))
+                labels = _classes(read_labels(place, rows=rows), str(place))
                 return _one_per_row(labels, rows, place), (f"labels from {place.name}",)
             except UserError as error:
                 return None, (f"labels beside {path.name} are not used: {error}",)
@@ -342,16 +344,27 @@ def _words(array: np.ndarray, name: str) -> np.ndarray:
         raise UserError(f"{name} holds words that are no text: save them as a NumPy array of str.") from None
 
 
-def _text_labels(path: Path) -> np.ndarray:
+def _text_labels(path: Path, rows: int) -> np.ndarray:
     with _opened(path) as file:
         content = file.read()
     try:
-        text = content.decode("utf-8-sig").rstrip()
+        text = content.decode("utf-8-sig")
         lines = [line or [""] for line in csv.reader(io.StringIO(text, newline=""), strict=True)]
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is no list of labels ({error}): give text with one on each line.") from None
-    if not text:
+    if not text.strip():
         raise UserError(f"{path} holds no labels: give one on each line.")
+    blank = 0
+    while lines[-1] == [""]:
+        lines.pop()
+        blank += 1
+    labels = _spelled(lines, path)
+    missing = min(blank, max(rows - len(labels), 0)) if labels.ndim == 1 else 0
+    return np.append(labels, np.full(missing, _MISSING[labels.dtype.kind], labels.dtype)) if missing else labels
+
+
+def _spelled(lines: list[list[str]], path: Path) -> np.ndarray:
+    """What the words on the lines stand for, (n,) or, of several columns, (n, k); without the heading."""
     for number, line in enumerate(lines, 1):
         if len(line) != len(lines[0]):
             raise UserError(f"{path} has {len(line)} columns on line {number}, but {len(lines[0])} on the first.")
@@ -370,9 +383,9 @@ def _column(words: list[str]) -> np.ndarray | None:
     """The words as whole numbers (int64, −1 where empty) or real ones (NaN where empty), if that is what they spell."""
     known = [word for word in words if word]
     if known and all(re.fullmatch(r"[+-]?[0-9]{1,18}", word) for word in known):
-        return np.array([int(word or -1) for word in words], np.int64)
+        return np.array([int(word or _MISSING["i"]) for word in words], np.int64)
     if known and all(re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", word) for word in known):
-        return np.array([float(word or "nan") for word in words])
+        return np.array([float(word or _MISSING["f"]) for word in words])
     return None
 
 
