@@ -75,20 +75,31 @@ def _read(file: IO[bytes], size: int, name: str) -> np.ndarray:
 def _parse(stream: IO[bytes] | gzip.GzipFile, most: int, name: str) -> np.ndarray:
     """The array in a stream that cannot be longer than `most` bytes."""
     dtype, shape, header = _header(stream, name)
+    body = read_values(stream, dtype, shape, most - header, name, "fetch it again")
+    return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def read_values(
+    stream: IO[bytes] | gzip.GzipFile, dtype: np.dtype, shape: tuple[int, ...], most: int, name: str, remedy: str
+) -> bytearray:
+    """The bytes of the values that a header promised, no more than ``most``, and nothing after them.
+
+    They are read in pieces, so that what is allocated is never more than what was there.
+    """
     expected = math.prod(shape) * dtype.itemsize
-    says = f"its header says {' x '.join(map(str, shape))} values of {dtype.newbyteorder('=')}"
+    says = f"its header says {' x '.join(map(str, shape)) or 1} values of {dtype.newbyteorder('=')}"
     if expected == 0:
-        raise UserError(f"{name} holds no values ({says}); give a file that has some")
-    if header + expected > most:
-        raise UserError(f"{name} is cut short or its header is wrong ({says}); fetch it again")
+        raise UserError(f"{name} holds no values ({says}): give one that has some.")
+    if expected > most:
+        raise UserError(f"{name} is cut short or its header is wrong ({says}): {remedy}.")
     body = bytearray()
     while len(body) < expected and (chunk := stream.read(min(_CHUNK, expected - len(body)))):
         body += chunk
     if len(body) < expected:
-        raise UserError(f"{name} is cut short: {says}, but it ends after {len(body)} bytes; fetch it again")
-    if stream.read(1):  # in a .gz this is also what makes its checksum be checked
-        raise UserError(f"{name} goes on after its end: {says}; it is no IDX file or it is damaged")
-    return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+        raise UserError(f"{name} is cut short ({says}, but it ends after {len(body)} bytes): {remedy}.")
+    if stream.read(1):  # in a .gz or .npz this is also what makes its checksum be checked
+        raise UserError(f"{name} goes on after its end ({says}): save each array in a file of its own.")
+    return body
 
 
 def _header(stream: IO[bytes] | gzip.GzipFile, name: str) -> tuple[np.dtype, tuple[int, ...], int]:

@@ -25,7 +25,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from variate.data.idx import read_idx
+from variate.data.idx import read_idx, read_values
 from variate.errors import UserError, suggest
 
 __all__ = ["Found", "looks_like", "read", "read_labels"]
@@ -400,19 +400,7 @@ def _npy_file(path: Path) -> np.ndarray:
 def _npy(stream: IO[bytes], most: int, name: str) -> np.ndarray:
     """The array in a stream of the .npy format that cannot be longer than ``most`` bytes."""
     dtype, shape, fortran, header = _npy_header(stream, name)
-    expected = math.prod(shape) * dtype.itemsize
-    says = f"its header says {' x '.join(map(str, shape)) or 1} values of {dtype.newbyteorder('=')}"
-    if expected == 0:
-        raise UserError(f"{name} holds no values ({says}): give one that has some.")
-    if header + expected > most:
-        raise UserError(f"{name} is cut short or its header is wrong ({says}): save it anew with numpy.save.")
-    body = bytearray()
-    while len(body) < expected and (chunk := stream.read(min(_CHUNK, expected - len(body)))):
-        body += chunk
-    if len(body) < expected:
-        raise UserError(f"{name} is cut short ({says}, but it ends after {len(body)} bytes): save it anew.")
-    if stream.read(1):  # in a .npz this is also what makes its checksum be checked
-        raise UserError(f"{name} goes on after its end ({says}): save each array in a file of its own.")
+    body = read_values(stream, dtype, shape, most - header, name, "save it anew with numpy.save")
     flat = np.frombuffer(body, dtype)
     if dtype.kind == "b":
         flat = flat.view(np.uint8) != 0  # a byte of 2 would be a truth value that no library expects
