@@ -1,5 +1,7 @@
 """Baselines against formulas written down independently of scikit-learn's estimators."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +147,34 @@ def test_the_baselines_are_the_same_every_time_and_leave_the_random_state_alone(
     pair = (real()[0][:200], real()[1][:100])
     assert scores(pair) == scores(pair)
     assert (repr(np.random.get_state()), torch.get_rng_state().tolist()) == before
+
+
+@pytest.mark.parametrize("dtype, divisor", [(np.float32, 255), (np.float64, 255), (np.float16, 255), (np.float32, 256)])
+def test_the_same_images_score_the_same_however_they_are_stored(found, dtype, divisor):
+    """A density of levels, whether they came as bytes or divided by 255."""
+    train, test = ((values / divisor).astype(dtype) for values in grey())
+    assert scores((train, test)) == pytest.approx(found["grey"], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32])
+def test_bits_of_every_dtype(kind):
+    """Independent values: the mean Bernoulli log-likelihood at the training shares, but for one pseudo-count."""
+    train, test = ((pixels(500, (3, 4), seed) > 60) for seed in (0, 1))
+    share = (train.mean(0) * 500 + 0.5) / 501
+    exact = stats.bernoulli(share).logpmf(test.astype(int)).sum((1, 2)).mean()
+    assert scores((train.astype(kind), test.astype(kind)))["independent values"] == pytest.approx(exact)
+
+
+def test_no_baseline_gives_counts_more_than_all_probability():
+    """log P of a count is at most the exact mean, −entropy; a density at the whole numbers would exceed it."""
+    law = stats.poisson(0.03)
+    rows = [load(law.rvs((4000, 4), random_state=seed)) for seed in (0, 1)]
+    counts = [replace(one, schema=replace(one.schema, counts=True)) for one in rows]
+    assert all(score < -4 * law.entropy() + 0.05 for score in likelihood_baselines(*counts, 2).values())
+
+
+def test_columns_that_repeat_each_other_or_never_change():
+    """Singular data have a finite score, as many latents as there may be."""
+    values = np.column_stack([table(300), table(300)[:, 0], np.full(300, 3.0)])
+    found = likelihood_baselines(load(values[:200]), load(values[200:]), 8)
+    assert np.isfinite(list(found.values())).all()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -251,6 +252,34 @@ def test_info_tells_what_fit_would_take_data_for(done, tmp_path):
     known = strict_json(done("info", tmp_path, *options, "--json"))
     assert known["rows"] == 3 and known["schema"]["shape"] == [12, 8, 3] and known["schema"]["levels"] == 300
     assert known["classes"] == {"a": 1, "b": 1} and known["without_label"] == 1
+
+
+@pytest.mark.parametrize("case", ["own labels", "labels in a file", "no test part", "a folder"])
+def test_the_report_is_of_rows_that_were_not_learned_from(done, tmp_path, case):
+    """The test part where there is one that the model can read, else the validation rows: no refusal at the end."""
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": pixels(60), "y_train": rng.integers(2, size=60), "x_test": pixels(24, seed=1)}
+    options, place = ["--conditional"], tmp_path / "rows.npz"
+    expected = 24
+    if case == "own labels":
+        arrays["y_test"] = rng.integers(2, size=24)
+    elif case == "labels in a file":
+        (tmp_path / "names.txt").write_text("".join(f"{'ab'[label]}\n" for label in arrays.pop("y_train")))
+        options, expected = [*options, "--labels", tmp_path / "names.txt"], 10
+    elif case == "no test part":
+        del arrays["x_test"]
+        expected = 10
+    else:
+        options, place = [], tmp_path / "rows"
+        for part in ("train", "test"):
+            (place / part).mkdir(parents=True)
+            for row, values in enumerate(arrays[f"x_{part}"]):
+                Image.fromarray(values).save(place / part / f"{row}.png")
+    if place.suffix:
+        np.savez(place, **arrays)
+    done("fit", place, *options, *FLAGS, "--epochs", 1, "--out", tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert re.search(f"all {expected} ({'test' if expected == 24 else 'validation'} )?rows", page), page
 
 
 def test_report_writes_a_page(done, tmp_path):

@@ -316,3 +316,36 @@ def test_an_integer_is_a_number():
     assert build("train.learning_rate=1", "objective.beta=2")[2] == Training(
         **{k: v for k, v in config.load_recipe("vector")["train"].items()} | {"learning_rate": 1.0}
     )
+
+
+def test_the_order_of_settings_does_not_matter():
+    settings = ["objective.k=5", "objective.name=iwae", "likelihood.sigma=0.5", "likelihood.name=gaussian"]
+    assert config.load_recipe("vector", settings) == config.load_recipe("vector", settings[::-1])
+    assert config.load_recipe("vector", settings)["objective"]["k"] == 5
+
+
+def test_what_is_said_of_an_auto_network_holds_for_dense_layers_too():
+    """What only convolutions know is theirs; what no network knows is refused."""
+    rows = load(table(40))
+    said = ["encoder.hidden=[7]", "encoder.channels=[2,3]"]
+    chosen = config.resolve(config.load_recipe("autoencoder", said), rows)
+    assert chosen["encoder"] == {"name": "mlp", "hidden": [7], "skip": True}
+    chosen = config.resolve(config.load_recipe("autoencoder", ["encoder.nonsense=3"]), rows)
+    with pytest.raises(UserError, match="nonsense"):
+        config.build(chosen, rows.schema)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["data.binarize=expected", "likelihood.name=categorical"], "likelihood.name=bernoulli"),
+        (
+            ["labelling.name=classifier", "objective.name=iwae", "objective.gradient=doubly_reparameterized"],
+            "labelling",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_named(settings, named):
+    rows = load(pixels(30), np.arange(30) % 2)
+    with pytest.raises(UserError, match=named):
+        config.build(config.resolve(config.load_recipe("kingma-welling", settings), rows), rows.schema)

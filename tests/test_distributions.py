@@ -5,6 +5,7 @@ import itertools
 import mpmath
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
@@ -20,6 +21,7 @@ from variate.distributions import (
     NormalMixture,
     PointMass,
     kl_by_draws,
+    kl_of_marginals,
     kl_per_unit,
 )
 
@@ -454,3 +456,22 @@ def test_components_may_lie_along_any_dimension(rng):
     torch.testing.assert_close(along.log_prob(values), last.log_prob(values))
     torch.testing.assert_close(along.mean, last.mean)
     assert along.sample(torch.Size([7])).shape == (7, 4, 5)
+
+
+def test_marginal_divergences_to_a_mixture_by_quadrature():
+    """Against scipy's adaptive integration of every number's marginal."""
+    torch.manual_seed(0)
+    lower = torch.linalg.cholesky(torch.eye(3).double() + torch.full((3, 3), 0.4).double()).expand(4, 3, 3)
+    p = NormalMixture(torch.randn(4).double(), 2 * torch.randn(4, 3).double(), lower)
+    q = DiagonalNormal(torch.randn(2, 3).double(), torch.rand(2, 3).double() + 0.2)
+    weights, means = p.logits.softmax(-1).numpy(), p.means.numpy()
+    sd = lower[0].square().sum(-1).sqrt().numpy()
+    for row, unit in np.ndindex(2, 3):
+        own = scipy.stats.norm(float(q.mean[row, unit]), float(q.stddev[row, unit]))
+
+        def integrand(x, own=own, unit=unit):
+            return own.pdf(x) * (own.logpdf(x) - np.log(weights @ scipy.stats.norm.pdf(x, means[:, unit], sd[unit])))
+
+        exact = scipy.integrate.quad(integrand, own.mean() - 9 * own.std(), own.mean() + 9 * own.std(), limit=200)[0]
+        found = float(kl_of_marginals(q, p)[row, unit])
+        assert found == pytest.approx(exact, abs=1e-4)

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers_runs import bits, data_of, run, table
+from helpers_runs import TINY, bits, data_of, run, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from variate import estimate
 from variate.apps.evaluate import evaluate
+from variate.apps.fit import fit
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.errors import UserError
@@ -305,3 +306,19 @@ def test_rows_of_another_kind_are_refused(data):
     }
     with pytest.raises(UserError):
         estimate.elbo_parts(run("conditional"), others[data])
+
+
+def test_the_monte_carlo_error_of_a_sum_over_labels_is_that_of_the_estimates():
+    """Where the label says nothing all labels weigh the same, and errors that they shared would not average out."""
+    rows, labels = bits(8)
+    settings = [*TINY, "train.epochs=20", "train.batch_size=40"]
+    trained = fit(*bits(240), conditional=True, overrides=settings)
+    with torch.no_grad():
+        for name, weights in trained.model.named_parameters():
+            if "film" in name or "shift" in name:  # all that a label could change
+                weights.zero_()
+    data = load(rows, labels)
+    found = [estimate.log_likelihood(trained, data, 20, seed, marginal=True) for seed in range(60)]
+    spread = torch.stack([one.nats for one in found]).std(0)
+    told = torch.stack([one.mc_se for one in found]).square().mean(0).sqrt()
+    assert float((told / spread).log().mean().exp()) == pytest.approx(1, abs=0.2)

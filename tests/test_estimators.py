@@ -5,15 +5,17 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers_runs import bits, table
+from helpers_runs import bits, pixels, table
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
+import variate
 from variate import UserError, estimate, estimators
 from variate.data.load import load
 
@@ -271,3 +273,146 @@ def test_own_networks_are_told_the_condition():
         assert abs(model.sample(300, y=[label]).mean() - data[labels == label].mean()) < 10
     with pytest.raises(UserError, match="encoder cannot be called with x .* and c"):
         quick(conditional=True, encoder=nn.Linear(5, 2)).fit(data, labels)
+
+
+# ------------------------------------------------------------------------------------------------ labels and columns
+
+
+def labelled(y, **keywords):
+    settings = ("train.batch_size=20", "encoder.hidden=[8]", "labelling.hidden=[8]", "labelling.rampup_steps=0")
+    return estimators.VAE(2, recipe="semi-supervised", epochs=2, overrides=settings, random_state=0).fit(rows(), y)
+
+
+@pytest.mark.parametrize("kind", [int, float, bool, str])
+def test_predictions_are_labels_as_they_were_given(kind):
+    """Numbers for numbers and words for words, words that spell numbers too: what a metric can compare."""
+    y = (rows()[:, 0] > 7).astype(int).astype(kind)
+    model = labelled(y)
+    assert set(model.classes_.tolist()) == set(y.tolist()) == set(np.unique(y).tolist())
+    assert accuracy_score(y, model.predict(rows())) == (model.predict(rows()) == y).mean()
+    np.testing.assert_allclose(model.predict_proba(rows()).sum(1), 1, rtol=1e-5)
+
+
+def test_predicting_says_nothing_unless_asked(capfd):
+    model = labelled((rows()[:, 0] > 7).astype(int))
+    capfd.readouterr()
+    model.predict(rows())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_of_columns_takes_whole_numbers_for_columns():
+    """What y is was settled when the model was trained: 1.0, 2.0 and 0.0 are no classes to it."""
+    y = np.linspace(0, 2, 120)
+    model = quick(conditional=True).fit(rows(), y)
+    for given in ([0.0, 1.0, 2.0], [0, 1, 2], [[0], [1], [2]]):
+        np.testing.assert_array_equal(
+            model.transform(rows()[:3], given), model.transform(rows()[:3], np.c_[[0, 1, 2.0]])
+        )
+        assert len(model.sample(y=given)) == 3
+
+
+def test_classes_called_minus_one_and_one():
+    y = np.where(rows()[:, 0] > 7, 1, -1)
+    model, low = quick(conditional=True).fit(rows(), y), y == -1
+    np.testing.assert_array_equal(model.transform(rows()[low], y[low]), model.transform(rows(), y)[low])
+
+
+def test_real_numbers_are_no_classes():
+    model = quick(conditional=True).fit(rows(), np.arange(120) % 2)
+    for method in (model.transform, model.score_samples, model.partial_fit):
+        with pytest.raises(UserError, match="the model knows 2 classes"):
+            method(rows(), np.linspace(0, 1, 120))
+
+
+@pytest.mark.parametrize("y", [np.arange(120) % 2 == 0, (np.arange(120) % 2).astype(float)], ids=["bool", "float"])
+def test_conditions_are_taken_as_fit_took_them(y):
+    model = quick(conditional=True).fit(rows(), y)
+    codes = model.transform(rows(), y)
+    np.testing.assert_array_equal(model.inverse_transform(codes, y), model.reconstruct(rows(), y))
+    np.testing.assert_array_equal(model.sample(2, y=[y[0]]), model.sample(2, y=y[0]))
+    assert len(model.sample(y="0..1")) == 2
+    for wrong in (y[:5], y[[*range(120), 0]]):
+        with pytest.raises(UserError, match="120 codes"):
+            model.inverse_transform(codes, wrong)
+
+
+@pytest.mark.parametrize("missing", [3, 30])
+def test_a_condition_must_be_known_of_every_row(missing):
+    y = np.arange(120) % 3
+    y[:missing] = -1
+    with pytest.raises(UserError, match=f"^{missing} rows .* no label"):
+        quick(conditional=True).fit(rows(), y)
+    known = quick(conditional=True).partial_fit(rows(), np.arange(120) % 3)
+    with pytest.raises(UserError, match=f"^{missing} rows .* no label"):
+        known.partial_fit(rows(), y)
+
+
+def test_a_date_as_a_condition_keeps_its_seconds():
+    """The model of the seconds since 1970 is the model of the seconds of that hour."""
+    seconds = np.linspace(-100, 100, 120)
+    at = [quick(conditional=True).fit(rows(), offset + seconds) for offset in (0.0, 1.7e9)]
+    np.testing.assert_allclose(
+        at[0].transform(rows(), seconds), at[1].transform(rows(), 1.7e9 + seconds), rtol=1e-3, atol=1e-4
+    )
+
+
+# ------------------------------------------------------------------------------------------- streams, files and kinds
+
+
+def test_an_autoencoder_generates_after_partial_fit():
+    model = quick(estimators.Autoencoder).partial_fit(rows())
+    first = model.sample(300)
+    np.testing.assert_allclose(first.mean(0), model.reconstruct(rows()).mean(0), atol=3)
+    assert not np.array_equal(model.partial_fit(rows()).sample(300), first)
+
+
+def test_a_loaded_model_learns_from_labels_as_before(tmp_path):
+    y = (rows()[:, 0] > 7).astype(int)
+    model = labelled(y)
+    model.save(tmp_path / "few.safetensors")
+    again = estimators.VAE.load(tmp_path / "few.safetensors")
+    with pytest.raises(UserError, match="requires y"):
+        again.partial_fit(rows())
+    before = again.predict_proba(rows())[:, 0]
+    assert (again.partial_fit(rows(), y).predict_proba(rows())[:, 0] - before)[y == 0].mean() > 0
+
+
+def test_bits_drawn_once_are_the_models_affair():
+    """The rows of a model of static bits stay grey: it scores, reconstructs and goes on learning from them."""
+    images = pixels(60)
+    settings = ("data.binarize=static", "encoder.hidden=[8]", "decoder.hidden=[8]")
+    model = estimators.VAE(2, recipe="kingma-welling", epochs=2, overrides=settings, random_state=0).fit(images)
+    assert model.run_.schema.levels == 256
+    assert np.isfinite(model.score_samples(images)).all() and model.reconstruct(images).shape == images.shape
+    assert np.isfinite(model.partial_fit(images).score(images))
+
+
+def test_a_data_set_of_ours_takes_labels_beside_it():
+    y = np.arange(120) % 2
+    model = quick(conditional=True).fit(load(rows()), y)
+    np.testing.assert_array_equal(model.transform(load(rows()), y), model.transform(rows(), y))
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
+    one, two = (quick().set_params(epochs=n, random_state=n).fit(rows()) for n in (np.int64(2), 2))
+    np.testing.assert_array_equal(one.transform(rows()), two.transform(rows()))
+    trained = variate.fit(rows(), out=tmp_path / "run", seed=np.int64(3), epochs=np.int32(1))
+    assert trained.info["seed"] == variate.load(tmp_path / "run").info["seed"] == 3
+
+
+def test_half_precision_images_are_those_of_the_model():
+    images = (pixels(60) / 255).astype(np.float16)
+    model = estimators.VAE(2, recipe="kingma-welling", conditional=True, epochs=1, overrides=("encoder.hidden=[8]",))
+    y = np.arange(60) % 2
+    assert model.set_params(overrides=("likelihood.name=auto",)).fit(images, y).transform(images, y).shape == (60, 2)
+
+
+def test_fit_transform_gives_the_rows_that_are_learned_from():
+    model = quick().set_params(epochs=1)
+    assert len(model.fit_transform("digits")) == len(load("digits:train"))
+
+
+def test_a_recipe_may_be_a_path(tmp_path):
+    place = tmp_path / "mine.toml"
+    place.write_text("[latent]\nsize = 3\n")
+    assert variate.fit(rows(), recipe=place, epochs=1).config["latent"]["size"] == 3

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from variate import likelihoods
 from variate.config import registry
+from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.likelihoods import Likelihood
@@ -610,3 +611,14 @@ def test_features_with_places_are_read_place_by_place():
     moved[0, :, 1, 2] += 1
     changed = likelihood(features) != likelihood(moved)
     assert changed.flatten().tolist() == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_atoms_are_levels_whatever_the_values_are_divided_by(dtype):
+    """The same images as bytes and as fractions get the same likelihood; white is an atom of both."""
+    images = np.repeat(np.array([0, 255, 71, 199, 132, 3, 90, 17], np.uint8), [90, 60, 50, 40, 30, 20, 6, 4])
+    images = np.random.default_rng(0).permutation(images).reshape(3, 10, 10)
+    as_bytes, as_parts = (load(values) for values in (images, (images / 255).astype(dtype)))
+    chosen = likelihoods.default_for(as_parts.schema, as_parts.values)
+    assert chosen == likelihoods.default_for(as_bytes.schema, as_bytes.values)
+    assert chosen["atoms"] == [0, 255, 71, 199, 132, 3]

@@ -8,11 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from helpers_runs import table
 from torch import Tensor
 
-from variate import objectives
+from variate import config, objectives
 from variate.config import registry
 from variate.data.batch import Batch
+from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.objectives import Elbo, Iwae, Objective, Terms
@@ -349,3 +351,14 @@ class TestDoublyReparameterized:
                 draws.append(torch.cat(encoders))
             totals.append(float(torch.stack(draws).var(0).sum()))
         assert totals[1] < totals[0] / 2
+
+
+@pytest.mark.parametrize("prior", ["standard", "normal"])
+def test_as_much_is_free_where_the_rate_is_known_of_all_units_together(prior):
+    """λ nats for each of 4 units: of a prior with a whole covariance 4 λ for the lot."""
+    settings = ["latent.size=4", f"prior.name={prior}", "objective.free_bits_nats=50", "objective.beta=1"]
+    data = load(table(30))
+    model, objective, _ = config.build(config.resolve(config.load_recipe("vector", settings), data), data.schema)
+    draw, decoded = model(data.batch(slice(0, 8)), torch.randn(1, 8, model.latent.noise_size))
+    loss, terms = objective(draw, decoded, 10**9)
+    torch.testing.assert_close(loss, terms.distortion_nats + 200)

@@ -38,22 +38,23 @@ def likelihood_baselines(train: Dataset, test: Dataset, latent: int) -> dict[str
     return scores
 
 
-def _matrix(data: Dataset) -> np.ndarray:
-    return data.values.numpy().reshape(len(data), -1)
+def _levels(data: Dataset) -> np.ndarray:
+    """(n, D) int64: the whole numbers that the values stand for."""
+    return data.schema.to_levels(data.values).numpy().reshape(len(data), -1)
 
 
 def _continuous(data: Dataset) -> np.ndarray:
     """(n, D) float64; whole numbers get uniform noise from a fixed seed."""
-    values = _matrix(data).astype(np.float64)
-    if data.schema.levels is None:
-        return values
-    return values + np.random.default_rng(0).random(values.shape)
+    if not data.schema.is_mass:
+        return data.values.numpy().reshape(len(data), -1).astype(np.float64)
+    levels = _levels(data)
+    return levels + np.random.default_rng(0).random(levels.shape)
 
 
 def _independent(train: Dataset, test: Dataset, latent: int) -> float:
     """Each value its own categorical, with one pseudo-count spread over the levels."""
     levels = train.schema.levels or 1
-    fitted, scored = _matrix(train), _matrix(test)
+    fitted, scored = _levels(train), _levels(test)
     total = 0.0
     for column in range(fitted.shape[1]):
         counts = np.bincount(fitted[:, column], minlength=levels)
@@ -71,8 +72,10 @@ def _normal(train: Dataset, test: Dataset, latent: int) -> float:
 
 
 def _ppca(train: Dataset, test: Dataset, latent: int) -> float:
-    """x = W z + m + ε with the model's own latent size (Tipping & Bishop 1999)."""
-    return _pca(_continuous(train), latent).score(_continuous(test))
+    """x = W z + m + ε with the model's own latent size (Tipping & Bishop 1999); fewer where nothing is left for ε."""
+    values = _continuous(train)
+    rank = np.linalg.matrix_rank(values - values.mean(0))
+    return _pca(values, latent if rank == values.shape[1] else min(latent, max(rank - 1, 0))).score(_continuous(test))
 
 
 def _mixture(train: Dataset, test: Dataset, latent: int) -> float:

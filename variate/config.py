@@ -8,6 +8,7 @@ Sections: ``data`` (binarize), ``encoder``, ``decoder``, ``latent``, ``posterior
 import importlib
 import inspect
 import math
+import os
 import pkgutil
 import re
 import tomllib
@@ -128,8 +129,9 @@ def default_recipe(schema: Schema) -> str:
     return "vae" if schema.axes.spatial and min(schema.tensor_shape[1:]) >= 8 else "vector"
 
 
-def load_recipe(recipe: str, overrides: list[str] | None = None) -> dict[str, dict]:
+def load_recipe(recipe: str | os.PathLike[str], overrides: list[str] | None = None) -> dict[str, dict]:
     """A recipe's name or TOML file, completed with the defaults, with ``section.key=value`` overrides applied."""
+    recipe = os.fspath(recipe)
     path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
     if not path.is_file():
         raise UserError(f"there is no recipe {recipe!r}{suggest(recipe, recipes())}; known: {', '.join(recipes())}.")
@@ -140,8 +142,9 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> dict[str, di
     config = {section: dict(values) for section, values in DEFAULTS.items()}
     for section, values in said.items():
         _merge(config, section, values)
-    for override in overrides or []:
-        section, key, value = _parse_override(override)
+    parsed = [_parse_override(override) for override in overrides or []]
+    parsed.sort(key=lambda said: said[1] != "name")  # names first: a new one drops the keys of the old
+    for section, key, value in parsed:
         _merge(config, section, {key: value})
     return config
 
@@ -169,7 +172,7 @@ def _parse_override(override: str) -> tuple[str, str, object]:
 
 def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
     """Replace "auto" by what suits the training rows: networks, the size of the latent, the likelihood."""
-    config = config | {part: _network_for(rows.schema, config[part]) for part in _auto(config)}
+    config = config | {part: _network_for(rows.schema, part, config[part]) for part in _auto(config)}
     if config["latent"].get("size") == "auto":
         size = 32 if rows.schema.axes.spatial else max(1, min(16, rows.schema.size // 2))
         config = config | {"latent": config["latent"] | {"size": size}}
@@ -183,11 +186,14 @@ def _auto(config: dict[str, dict]) -> list[str]:
     return [part for part in ("encoder", "decoder") if config[part].get("name") == "auto"]
 
 
-def _network_for(schema: Schema, said: dict) -> dict:
-    """Convolutions, as the recipe wants them, where neighbours are near each other and enough; else dense layers."""
+def _network_for(schema: Schema, part: str, said: dict) -> dict:
+    """Convolutions where neighbours are near each other and enough, else dense layers; of what is said of the network,
+    that which is no key of dense layers is meant for convolutions."""
     if default_recipe(schema) == "vae":
         return said | {"name": "conv"}
-    return {"name": "mlp", "hidden": [128, 128], "skip": True}
+    dense, conv = (_keywords(network_registry(part.capitalize())[name]) for name in ("mlp", "conv"))
+    meant = {key: value for key, value in said.items() if key in dense or key not in conv}
+    return {"hidden": [128, 128], "skip": True} | meant | {"name": "mlp"}
 
 
 def model_schema(config: dict[str, dict], schema: Schema) -> Schema:
@@ -237,12 +243,28 @@ def build(
         labelling = _optional("labelling", config, known, latent.code_size, _class_counts(config, schema))
         model = Model(encoder, latent, decoder, likelihood, context, labelling)
     objective = _make("objective", config, known)
-    if objective.is_bound == (config["posterior"]["name"] == "point"):
-        raise UserError(
-            f"objective.name={config['objective']['name']} does not go with "
-            f"posterior.name={config['posterior']['name']}: reconstruction and point belong together, and nothing else."
-        )
+    _check_together(config, objective)
     return model, objective, _call(Training, (), config["train"], "train")
+
+
+def _check_together(config: dict[str, dict], objective: objectives.Objective) -> None:
+    """What each makes sense by itself and not with the other."""
+    name = {section: said.get("name") for section, said in config.items()}
+    if objective.is_bound == (name["posterior"] == "point"):
+        raise UserError(
+            f"objective.name={name['objective']} does not go with posterior.name={name['posterior']}: reconstruction "
+            "and point belong together, and nothing else."
+        )
+    if config["data"].get("binarize") == "expected" and name["likelihood"] != "bernoulli":
+        raise UserError(
+            f"data.binarize=expected is the mean over bits of a Bernoulli's log p, not of likelihood.name="
+            f"{name['likelihood']}: use likelihood.name=bernoulli, or data.binarize=dynamic."
+        )
+    if name["labelling"] != "none" and config["objective"].get("gradient") == "doubly_reparameterized":
+        raise UserError(
+            "objective.gradient=doubly_reparameterized would scale what labels teach the encoder as well: use "
+            "reparameterized with a labelling."
+        )
 
 
 def _encoder(
@@ -312,10 +334,14 @@ def _check_keys(values: dict, allowed: set[str], section: str) -> None:
             raise UserError(f"{section} has no key {key!r}{suggest(key, allowed)}; it takes: {names}.")
 
 
+def _keywords(cls: Callable) -> set[str]:
+    """What a class can be configured by: its keyword-only arguments."""
+    return {n for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
 def _call(cls: Callable, args: tuple, values: dict, section: str) -> typing.Any:
     """Call with the keyword-only arguments in ``values``, after checking their names and types."""
-    keywords = {n: p for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    _check_keys(values, set(keywords), section)
+    _check_keys(values, _keywords(cls), section)
     hints = typing.get_type_hints(cls if isinstance(cls, type) and cls is Training else cls.__init__)
     checked = {key: _typed(value, hints[key], f"{section}.{key}") for key, value in values.items()}
     for key, value in checked.items():

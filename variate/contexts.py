@@ -53,10 +53,12 @@ class Columns(Context):
         if hidden < 0:
             raise UserError(f"context.hidden={hidden} must be at least 0.")
         super().__init__(columns + hidden)
-        self.register_buffer("offset", torch.tensor(schema.condition_offset), persistent=False)
-        self.register_buffer("scale", torch.tensor(schema.condition_scale), persistent=False)
+        for name, numbers in (("offset", schema.condition_offset), ("scale", schema.condition_scale)):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float64), persistent=False)
+        self.register_buffer("one", torch.ones(()), persistent=False)  # whose dtype is the model's
         self.dense = nn.Linear(columns, hidden) if hidden else None
 
     def forward(self, context: Tensor) -> Tensor:
-        values = (context.to(self.get_buffer("scale").dtype) - self.get_buffer("offset")) / self.get_buffer("scale")
+        exact = (context.to(torch.float64) - self.get_buffer("offset")) / self.get_buffer("scale")
+        values = exact.to(self.get_buffer("one").dtype)  # a date's digits are gone once its mean is
         return values if self.dense is None else torch.cat([values, F.silu(self.dense(values))], dim=-1)

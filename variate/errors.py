@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -12,6 +14,19 @@ class UserError(ValueError):
     The message is one sentence that names the thing (file, row, column, option) and the remedy. The command
     line prints it without a traceback and exits with status 2.
     """
+
+
+def whole_number(number: Any, name: str) -> int:
+    """Python's own int of any whole number, NumPy's too; ``UserError`` for everything else.
+
+    >>> import numpy
+    >>> whole_number(numpy.int64(3), "seed")
+    3
+    """
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise UserError(f"{name}={number!r} must be a whole number.") from None
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

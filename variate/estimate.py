@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from variate import noise
 from variate.checkpoint import Run
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
+from variate.distributions import kl_of_marginals
 from variate.errors import UserError
 from variate.inference import CHUNK, code_means, matching
 from variate.model import Decoded
@@ -109,7 +109,7 @@ def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, m
     if marginal and run.labelled:
         totals = partial(_all_labels, run, samples=samples, seed=seed)
         return _over_rows(run, data, totals, given=False)[0]
-    return _over_rows(run, data, lambda batch, keys: [_given(run, batch, keys, samples, seed)])[0]
+    return _over_rows(run, data, lambda batch, keys: [_given(run, batch, keys, samples, (seed, "importance"))])[0]
 
 
 def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) -> tuple[LogLikelihood, LogLikelihood]:
@@ -141,8 +141,8 @@ def _over_rows(
     return [LogLikelihood(nats, variance.sqrt()) for nats, variance in joined]
 
 
-def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    return _log_mean(_log_weights(run, batch, batch.context, keys, samples, (seed, "importance")))
+def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, key: tuple) -> tuple[Tensor, Tensor]:
+    return _log_mean(_log_weights(run, batch, batch.context, keys, samples, key))
 
 
 def _all_labels(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> list[tuple[Tensor, Tensor]]:
@@ -165,7 +165,8 @@ def _all_labels(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: i
         chosen = needed[label].nonzero().squeeze(-1)
         if len(chosen):
             part = Batch(batch.input[chosen], batch.target[chosen], context=torch.full((len(chosen),), label))
-            found = _given(run, part, [keys[i] for i in chosen], samples, seed)
+            noise_key = (seed, "importance", label)  # of its own: errors of several labels do not add up
+            found = _given(run, part, [keys[i] for i in chosen], samples, noise_key)
             estimates[label, chosen], variances[label, chosen] = found
     joint = estimates + log_prior.unsqueeze(-1)
     total = torch.logsumexp(joint, 0)
@@ -197,16 +198,11 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
 
 
 def _unit_nats(run: Run, batch: Batch) -> Tensor:
-    """KL of every unit's marginal q(z_j|x,c) to p(z_j|c), both normal: (B, size); the rate, if both factorise."""
+    """KL of every unit's marginal q(z_j|x,c) to p(z_j|c): (B, size); the rate, if both factorise."""
     c = run.model.encode_context(batch.context)
     features = run.model.encoder(batch.input, c)
     pairs = run.model.latent.marginals(features, c)
-    return torch.cat([_normal_kl(q, p) for q, p in pairs], dim=-1)
-
-
-def _normal_kl(q: Distribution, p: Distribution) -> Tensor:
-    ratio = q.variance / p.variance
-    return (ratio + (q.mean - p.mean) ** 2 / p.variance - 1 - ratio.log()) / 2
+    return torch.cat([kl_of_marginals(q, p) for q, p in pairs], dim=-1)
 
 
 def active_units(run: Run, data: Dataset, threshold: float = 0.01) -> np.ndarray:

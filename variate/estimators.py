@@ -7,6 +7,7 @@ rows are grouped, not even in its last digits.
 
 import copy
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -44,6 +45,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     n_features_in_: int
     _stream: Stream | None = None  # what partial_fit goes on with
     _recipe: str | None = None  # None: what suits the data
+    _words = False  # whether the labels were words, which may spell numbers
 
     def __init__(
         self,
@@ -110,20 +112,19 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def transform(self, X: Any, y: Any = None) -> np.ndarray:
         """The posterior mean of every row, (n, latent_dim)."""
-        rows = self._known_rows(X, y)
-        with silent(not self.verbose):
-            return self._like(X, inference.code_means(self._applied, rows).numpy())
+        return self._means(X, y, part="test")
 
     def fit_transform(self, X: Any, y: Any = None, **unused: Any) -> np.ndarray:
-        """The same as ``fit(X, y).transform(X, y)``."""
-        return self.fit(X, y).transform(X, y if self.conditional else None)
+        """The posterior means of the rows that are learned from: of a named set its training part."""
+        self.fit(X, y)
+        return self._means(X, y if self.conditional else None, part="train")
 
     def inverse_transform(self, Z: Any, y: Any = None) -> np.ndarray:
         """The points decoded at values of z (n, latent_dim), in the data's own shape and dtype."""
         check_is_fitted(self)
         codes = np.asarray(Z, np.float64)
         size = self._n_features_out
-        if codes.ndim != 2 or codes.shape[1] != size:
+        if codes.ndim != 2 or codes.shape[1] != size or not len(codes):
             raise UserError(f"codes of shape {codes.shape}: give (n, {size}).")
         context = None
         if self.run_.conditional:
@@ -144,7 +145,9 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         asked = None if y is None else list(y) if isinstance(y, range) else y
-        n = n_samples or (1 if asked is None else len(np.atleast_1d(np.asarray(asked, dtype=object))))
+        n = n_samples
+        if n is None:
+            n = 1 if asked is None else len(parse_condition(self.run_, asked))
         with silent(not self.verbose):
             return sample(self._applied, n, condition=asked, mean=mean, seed=seed)
 
@@ -169,14 +172,27 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     # ------------------------------------------------------------------------------------------ between both worlds
 
     def _rows(self, X: Any, y: Any, reset: bool) -> Dataset:
-        known = y if self._wants_y() else None
-        if self._wants_y() and y is None and not _brings_its_own(X):
+        if reset:
+            self._words = y is not None and any(isinstance(label, str) for label in np.asarray(y, object).flat)
+        wants_y = self._wants_y() if reset else self.run_.conditional or self.run_.model.labelling is not None
+        if wants_y and y is None and not _brings_its_own(X):
             raise UserError("requires y to be passed, but the target y is None: a conditional model learns p(x | y).")
+        known = y if wants_y else None
+        if not reset:
+            return load(self._checked(X, reset), known, like=self.run_.schema)
+        if isinstance(X, Dataset):
+            return load(X, known)
         return load(self._checked(X, reset), known, levels=self.levels, layout=self.layout)
 
-    def _known_rows(self, X: Any, y: Any) -> Dataset:
+    def _known_rows(self, X: Any, y: Any, part: str = "test") -> Dataset:
         check_is_fitted(self)
-        return load(self._checked(X, reset=False), y, part="test", like=self.run_.schema)
+        return load(self._checked(X, reset=False), y, part=part, like=self.run_.schema)
+
+    def _means(self, X: Any, y: Any, part: str) -> np.ndarray:
+        rows = self._known_rows(X, y, part)
+        with silent(not self.verbose):
+            means = inference.code_means(self._applied, rows).numpy()
+        return means.astype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)
 
     def _checked(self, X: Any, reset: bool) -> Any:
         """Arrays and frames as scikit-learn wants them checked; what ``load`` alone knows, as it is."""
@@ -186,17 +202,16 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             X = X.detach().cpu().numpy()
         return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_min_samples=2 if reset else 1)
 
-    def _like(self, X: Any, values: np.ndarray) -> np.ndarray:
-        return values.astype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)
-
     def _context(self, y: Any, n: int) -> Tensor:
         if y is None:
             raise UserError("the model is conditional: give y, the label or the known columns of every row.")
         context = parse_condition(self.run_, y)
+        if len(context) not in (1, n):
+            raise UserError(f"there are {len(context)} labels or known rows in y for {n} codes: give one for each.")
         return context.expand(n, *context.shape[1:]) if len(context) == 1 else context
 
     def _wants_y(self) -> bool:
-        """Whether labels or columns are learned from: as a condition, or by a recipe that explains labels."""
+        """Whether a fit learns from labels or columns: as a condition, or by a recipe that explains labels."""
         recipe = config.load_recipe(self.recipe or self._recipe or "vector", self._overrides())
         return self.conditional or recipe["labelling"]["name"] != "none"
 
@@ -268,13 +283,25 @@ class VAE(_Estimator):
 
     @available_if(lambda self: getattr(self, "run_", None) is not None and self.run_.model.labelling is not None)
     def predict_proba(self, X: Any) -> np.ndarray:
-        """q(y|x) = E_q(z|x) p(y|z), (n, classes), of a model of the recipe "semi-supervised"."""
-        return classify(self._applied, self._known_rows(X, None))[1]
+        """q(y|x) = E_q(z|x) p(y|z), (n, classes) in the order of ``classes_``, of the recipe "semi-supervised"."""
+        rows = self._known_rows(X, None)
+        with silent(not self.verbose):
+            return classify(self._applied, rows)[1]
 
     @available_if(lambda self: getattr(self, "run_", None) is not None and self.run_.model.labelling is not None)
     def predict(self, X: Any) -> np.ndarray:
-        """The class of every row by its name, argmax_y q(y|x), of a model of the recipe "semi-supervised"."""
-        return classify(self._applied, self._known_rows(X, None))[0]
+        """The class of every row, argmax_y q(y|x), of a model of the recipe "semi-supervised"."""
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes that the model knows: whole numbers where all of them are, else their names."""
+        check_is_fitted(self)
+        names = self.run_.schema.class_names
+        if not names:
+            raise AttributeError("this model knows no classes: it was fitted without labels")
+        numbers = all(map(_is_number, names)) and not self._words
+        return np.array([int(name) for name in names] if numbers else names)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of ``score_samples``: what a search over parameters maximises."""
@@ -298,6 +325,10 @@ class Autoencoder(_Estimator):
         rows = self._known_rows(X, y if self.conditional else None)
         with silent(not self.verbose):
             return -float(score(self._applied, rows)["mse_per_dim"].mean())
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch("0|-?[1-9][0-9]{0,17}", name) is not None
 
 
 def _brings_its_own(X: Any) -> bool:

@@ -1,6 +1,8 @@
 """From rows and what is asked for to a trainer, and from a trainer to a run."""
 
 import copy
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from torch import nn
 from variate import config, inference, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
-from variate.errors import UserError
+from variate.errors import UserError, whole_number
 
 __all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
@@ -23,7 +25,7 @@ UNSAVED = Path("unsaved", "model.safetensors")
 class Asked:
     """What the caller says about the model."""
 
-    recipe: str | None = None
+    recipe: str | os.PathLike | None = None
     conditional: bool = False
     epochs: int | None = None
     overrides: tuple[str, ...] = ()
@@ -36,7 +38,7 @@ class Asked:
         if self.conditional and settings["context"]["name"] == "none":
             settings["context"]["name"] = "columns" if rows.columns is not None else "label"
         if self.epochs is not None:
-            settings["train"] |= {"epochs": self.epochs, "least_steps": 0}
+            settings["train"] |= {"epochs": whole_number(self.epochs, "epochs"), "least_steps": 0}
         return config.resolve(settings, rows)
 
     @property
@@ -48,6 +50,7 @@ def trainer_for(
     settings: dict[str, dict], whole: Dataset, seed: int, device: str, modules: dict[str, nn.Module] | None
 ) -> train.Trainer:
     """A trainer with seeded weights; a seeded sixth of the rows is held out for validation."""
+    _check_known(settings, whole)
     return _assembled(settings, *whole.split(seed), seed, device, modules)
 
 
@@ -59,21 +62,22 @@ def _assembled(
     device: str,
     modules: dict[str, nn.Module] | None,
 ) -> train.Trainer:
-    _check_known(settings, train_rows)
     model, objective, training = config.build(settings, train_rows.schema, seed, modules)
     model.likelihood.start_at(train_rows.subset(START_ROWS).batch(slice(None)).target)
-    name = settings["data"]["binarize"]
+    name, place = settings["data"]["binarize"], _device(device)
     valid_rows = valid_rows.binarized(name)
-    if name == "static":  # drawn once and kept
-        train_rows, name = train_rows.binarized(name), "none"
-    place = _device(device)
     step = train.Step(model, objective).to(place)
     return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name)
 
 
 def _check_known(settings: dict[str, dict], rows: Dataset) -> None:
     """What a model is conditional on has to be known of every row."""
-    if settings["context"]["name"] == "label" and rows.labels is not None and bool((rows.labels < 0).any()):
+    kind = settings["context"]["name"]
+    if kind == "columns" and rows.columns is None:
+        raise UserError("a model conditional on columns needs real numbers (n, k): give them as labels.")
+    if kind == "label" and rows.labels is None:
+        raise UserError("a model conditional on labels needs them: give labels, or leave out --conditional.")
+    if kind == "label" and rows.labels is not None and bool((rows.labels < 0).any()):
         missing = int((rows.labels < 0).sum())
         raise UserError(
             f"{missing:,} rows of {rows.name} have no label, which a conditional model needs: leave those rows out, or "
@@ -93,7 +97,8 @@ def _device(name: str) -> torch.device:
 
 def snapshot(trainer: train.Trainer, settings: dict, data: str, path: Path = UNSAVED) -> Run:
     """The averaged weights as they are now, as a run of their own."""
-    info = {"bound": trainer.best, "data": data, "seed": trainer.seed}
+    bound = trainer.best if math.isfinite(trainer.best) else None  # a stream has no validation rows
+    info = {"bound": bound, "data": data, "seed": trainer.seed}
     info |= {"epoch": trainer.best_epoch, "step": trainer.step}
     model = copy.deepcopy(trainer.average).cpu().requires_grad_(False).eval()
     return Run(model, trainer.train_data.schema, settings, info, path)
@@ -133,12 +138,16 @@ class Stream:
         else:
             settings, rows = before.config, rows.under(before.schema)
         self.settings = settings | {"train": settings["train"] | {"schedule": "constant"}}
+        _check_known(self.settings, rows)
         self.trainer = _assembled(self.settings, rows, rows, seed, device, modules)
         if before is not None:
             self.trainer.restart_from(before.model)
 
     def learn(self, rows: Dataset) -> Run:
         """One pass over the rows; the model as it is after them."""
-        trainer = self.trainer
-        trainer.learn_from(rows.under(trainer.train_data.schema).to(trainer.device))
-        return snapshot(trainer, self.settings, rows.name)
+        trainer, rows = self.trainer, rows.under(self.trainer.train_data.schema)
+        _check_known(self.settings, rows)
+        trainer.learn_from(rows.to(trainer.device))
+        run = snapshot(trainer, self.settings, rows.name)
+        fit_prior(run, rows)
+        return run

@@ -130,8 +130,9 @@ def decode(run: Run, embedding: Tensor, context: Tensor | None = None) -> np.nda
 def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean: bool = False) -> np.ndarray:
     """z ~ p(z|c), x ~ p(x|z, c) (``mean``: the point instead of a draw), in the data's own shape and dtype.
 
-    Row i depends on (seed, i, its context) alone. Without a context a model conditional on labels draws them from the
-    training rows' frequencies. Raises ``UserError`` where there is no prior to draw from, or nothing to draw c from.
+    Row i's z depends on (seed, i, its context) alone. Without a context, a model conditional on labels draws them from
+    the training rows' frequencies. Raises ``UserError`` where there is no prior to draw from, or nothing to draw c
+    from.
     """
     if not run.generates:
         raise UserError(

@@ -160,7 +160,7 @@ class DiscretizedLogistic(Likelihood):
 
     F is the logistic function. ``components`` = 1 is the plain discretised logistic (Kingma et al. 2016), more is the
     mixture of Salimans et al. (2017). ``atoms`` are levels with a probability of their own, for data that repeat some
-    values exactly (black background, saturated white): "auto" takes the most frequent levels of the training rows.
+    values exactly (black background, saturated white); likelihood "auto" takes the training rows' most frequent ones.
 
     >>> likelihood = DiscretizedLogistic((5,), Schema((3,), "uint8", levels=256), components=2, atoms=(0, 255))
     >>> likelihood(torch.zeros(4, 5)).shape  # two means, two log scales, four weights for every value
@@ -459,6 +459,6 @@ def default_for(schema: Schema, values: Tensor) -> dict:
         return {"name": "bernoulli"}
     if schema.levels <= 32:
         return {"name": "categorical"}
-    counts = torch.bincount(values.flatten().int(), minlength=schema.levels)
+    counts = torch.bincount(schema.to_levels(values).flatten(), minlength=schema.levels)
     atoms = counts.argsort(descending=True, stable=True)[:MOST_ATOMS].tolist()
     return {"name": "discretized_logistic", "components": 2, "atoms": atoms}

@@ -18,6 +18,7 @@ __all__ = ["generator", "normal", "permutation", "row_keys", "row_normal", "seed
 
 def _hash(*key: object) -> int:
     """63 bits of blake2b over the key's parts: the same on every machine and Python (``hash`` is neither)."""
+    key = tuple(int(part) if isinstance(part, np.integer) else part for part in key)
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from variate.errors import UserError
-from variate.latents import Draw
+from variate.latents import Draw, Group
 from variate.model import Decoded
 
 __all__ = ["Elbo", "Iwae", "Objective", "Reconstruction", "Terms"]
@@ -64,8 +64,9 @@ class Elbo(Objective):
     """log p(x|c) ≥ E_q[log p(x|z,c)] − KL(q(z|x,c) ‖ p(z|c))   (Kingma & Welling 2014, eq. 3 and 10).
 
     loss = distortion + β·w(step)·Σ_units max(KL_unit, free_bits_nats), where w grows from 0 to 1 over ``warmup_steps``
-    (Bowman et al. 2016) and the maximum looks at the batch's mean KL (Kingma et al. 2016, eq. 15). The KL is exact
-    where a closed form exists. ``samples`` draws of z per row.
+    (Bowman et al. 2016) and the maximum looks at the batch's mean KL (Kingma et al. 2016, eq. 15). Units whose KL is
+    known together only, since posterior or prior does not factorise, are free together. The KL is exact where a
+    closed form exists. ``samples`` draws of z per row.
 
     >>> Elbo(beta=4.0, warmup_steps=1000).samples
     1
@@ -82,15 +83,17 @@ class Elbo(Objective):
 
     def forward(self, draw: Draw, decoded: Decoded, step: Tensor | int) -> tuple[Tensor, Terms]:
         terms = _terms(draw, decoded)
-        rate = torch.stack([self._freed(rate).sum(-1) for rate in draw.rates_nats()]).sum(0)
+        rate = torch.stack([self._freed(group).sum(-1) for group in draw.groups]).sum(0)
         return -decoded.log_prob.mean(0) + self.beta * self._warmth(step) * rate, terms
 
-    def _freed(self, rate: Tensor) -> Tensor:
+    def _freed(self, group: Group) -> Tensor:
         """Units below the free bits cost a constant and get no gradient."""
+        rate = group.rate_nats
         if self.free_bits_nats == 0:
             return rate
-        paid = rate.detach().mean(0, keepdim=True) > self.free_bits_nats
-        return torch.where(paid, rate, torch.full_like(rate, self.free_bits_nats))
+        free = self.free_bits_nats * group.z.shape[-1] / rate.shape[-1]
+        paid = rate.detach().mean(0, keepdim=True) > free
+        return torch.where(paid, rate, torch.full_like(rate, free))
 
     def _warmth(self, step: Tensor | int) -> Tensor | float:
         if self.warmup_steps == 0:

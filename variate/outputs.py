@@ -36,15 +36,14 @@ def save_pairs(path: Path, originals: np.ndarray, copies: np.ndarray, schema: Sc
     write_atomic(path, pictures.pairs_png(originals, copies, _drawable(schema)))
 
 
-def save_columns(path: Path, values: np.ndarray, names: list[str]) -> None:
-    """Write results (n, …): .npy as they are, .npz under their names, or under ``values`` where they are not one a
-    column, .csv (n, columns) with the names as its first line."""
+def save_columns(path: Path, values: np.ndarray, names: list[str], together: bool = False) -> None:
+    """Write results (n, …): .npy as they are, .npz one array a column or, ``together``, all under ``values``, .csv
+    (n, columns) with the names as its first line."""
     flat = values.reshape(len(values), -1)
     if path.suffix == ".npy":
         content = _npy(values)
     elif path.suffix == ".npz":
-        columns = dict(zip(names, flat.T, strict=True)) if values.ndim == 2 and len(names) < 4 else {"values": values}
-        content = _npz(columns)
+        content = _npz({"values": values} if together else dict(zip(names, flat.T, strict=True)))
     elif path.suffix == ".csv":
         content = (",".join(names) + "\n").encode() + _csv(flat)
     else:

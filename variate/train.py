@@ -92,6 +92,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.model = self.step_module.model
+        self._draw_from(self.train_data)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.has_own_networks = any(isinstance(module, Own) for module in self.model.modules())
         self.device = next(self.model.parameters()).device
@@ -147,9 +148,17 @@ class Trainer:
                 if stop.is_set() and self.epoch < self.total_epochs:
                     raise self._interrupted(save)
 
+    def _draw_from(self, rows: Dataset) -> None:
+        """Steps are made of these rows; what is binarised once and for all is so now."""
+        self.train_data, self.redrawn = rows, self.binarize
+        self.drawn_from = rows
+        if self.binarize == "static":
+            self.drawn_from, self.redrawn = rows.binarized("static").to(rows.values.device), "none"
+
     def learn_from(self, rows: Dataset) -> None:
         """Every row once, the last few too: learning from a stream that has no epochs."""
-        self.train_data, running = rows, {}
+        self._draw_from(rows)
+        running = {}
         order = noise.permutation(self.seed, "stream", self.step, n=len(rows)).to(self.device)
         with Progress("Learning", len(rows), unit="rows") as bar:
             for index in order.split(self.training.batch_size):
@@ -197,7 +206,7 @@ class Trainer:
 
     def _one_step(self, index: Tensor) -> dict[str, Tensor]:
         """One optimiser step; a non-finite gradient leaves weights, moments and averages alone, without a sync."""
-        batch = self.train_data.batch(index, self.binarize, self.seed, self.step)
+        batch = self.drawn_from.batch(index, self.redrawn, self.seed, self.step)
         shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)
         # one's own networks may draw from the global generator, whose state is the user's

@@ -49,7 +49,7 @@ def command(run: Path, data: str, *, out: Path, samples: int = 16) -> None:
     if out.suffix == ".csv":
         write_atomic(out, _csv(labels, probabilities, trained.schema.class_names))
     else:
-        save_columns(out, probabilities, list(trained.schema.class_names))
+        save_columns(out, probabilities, list(trained.schema.class_names), together=True)
     say(f"{len(labels):,} rows classified in {out}")
 
 

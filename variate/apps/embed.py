@@ -53,5 +53,5 @@ def command(
     found = embed(trained, data, labels, spread=spread)
     size = found.shape[-1]
     columns = [f"z{unit}{end}" for end in (["", "_sd"] if spread else [""]) for unit in range(size)]
-    save_columns(out, found, columns)
+    save_columns(out, found, columns, together=True)
     say(f"{len(found):,} embeddings of {size} numbers in {out}")

@@ -15,7 +15,7 @@ from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.data.schema import Schema
-from variate.errors import UserError
+from variate.errors import UserError, whole_number
 from variate.files import make_folder
 from variate.fitting import UNSAVED, Asked, fit_prior, snapshot, trainer_for
 
@@ -27,7 +27,7 @@ def fit(
     labels: object = None,
     *,
     out: str | os.PathLike | None = None,
-    recipe: str | None = None,
+    recipe: str | os.PathLike | None = None,
     conditional: bool = False,
     epochs: int | None = None,
     seed: int = 0,
@@ -48,6 +48,7 @@ def fit(
     ``UserError`` for what the caller can mend, ``train.Interrupted`` after Ctrl-C, with the state saved so that
     ``resume`` goes on.
     """
+    seed = whole_number(seed, "seed")
     place = _Place(RunFolder(Path(out)) if out is not None else None, modules)
     asked = Asked(recipe, conditional, epochs, tuple(overrides or ()))
     if resume:
@@ -234,6 +235,15 @@ def command(
 
 
 def unseen(run: Run, data: str, labels: Path | None) -> Dataset:
-    """Rows that the run was not trained on: the test part, where there is one, else the validation rows."""
-    whole = load(data, labels, part="test", like=run.schema)
-    return whole if whole.part == "test" else whole.split(run.info["seed"])[1].under(run.schema)
+    """Rows that the run was not trained on: the test part, where there is one that fits, else the validation rows.
+
+    Labels from a file are those of the training part; a conditional model needs them, or the test part's own.
+    """
+    if labels is None or not run.conditional:
+        try:
+            test = load(data, part="test", like=run.schema)
+            if test.part == "test" and (test.context is not None or not run.conditional):
+                return test
+        except UserError:  # there is none, or it is not of the model's kind
+            pass
+    return load(data, labels, like=run.schema).split(run.info["seed"])[1].under(run.schema)

@@ -1,5 +1,6 @@
 """Make up new examples: z from the prior, x from the decoder."""
 
+import reprlib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from variate import checkpoint, inference
 from variate.checkpoint import Run
 from variate.console import say
+from variate.data.infer import infer_known
 from variate.data.schema import Schema
 from variate.errors import UserError, suggest
 from variate.outputs import save_array
@@ -46,17 +48,24 @@ def _classes(schema: Schema, condition: object) -> Tensor:
     names = schema.class_names
     if isinstance(condition, str):
         words = [condition] if condition in names else [w for part in condition.split(",") for w in _span(part, names)]
-    else:
-        words = [str(word) for word in np.atleast_1d(np.asarray(condition)).tolist()]
+    else:  # as they may stand in the labels that a model is trained with
+        known = infer_known(np.atleast_1d(np.asarray(condition)), schema)
+        labels = np.zeros(0) if known.labels is None else known.labels
+        words = [known.names[label] if label >= 0 else "" for label in labels]
     strangers = [word for word in words if word not in names]
     if strangers or not words:
         numbered = names == tuple(str(index) for index in range(len(names)))
         shown = f"0..{len(names) - 1}" if numbered else ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
         hint = suggest(strangers[0], names) if strangers else ""
         raise UserError(
-            f"--condition {condition!r} asks for a class that the model does not know{hint}: it has {shown}."
+            f"--condition {_short(condition)} asks for a class that the model does not know{hint}: it has {shown}."
         )
     return torch.tensor([names.index(word) for word in words])
+
+
+def _short(condition: object) -> str:
+    """What was asked for, in a line."""
+    return reprlib.repr(condition.tolist() if isinstance(condition, np.ndarray) else condition)
 
 
 def _span(part: str, names: tuple[str, ...]) -> list[str]:
@@ -68,16 +77,19 @@ def _span(part: str, names: tuple[str, ...]) -> list[str]:
 
 
 def _columns(schema: Schema, condition: object) -> Tensor:
-    """ "0.5,2" or numbers (k,) or (m, k) → (m, k) float64; several rows of a text are separated by ";"."""
-    wanted = len(schema.condition_scale)
+    """ "0.5,2" or numbers (k,) or (m, k), of one column (m,) too → (m, k) float64; rows of a text end in ";"."""
+    wanted, values = len(schema.condition_scale), condition
     try:
         if isinstance(condition, str):
-            condition = [[float(number) for number in row.split(",")] for row in condition.split(";")]
-        values = np.atleast_2d(np.asarray(condition, np.float64))
+            values = [[float(number) for number in row.split(",")] for row in condition.split(";")]
+        values = np.asarray(values, np.float64)
+        values = values.reshape(-1, 1) if wanted == 1 and values.ndim < 2 else np.atleast_2d(values)
     except (ValueError, TypeError):
         values = np.empty((0, 0))
     if values.ndim != 2 or values.shape[1] != wanted or not len(values) or not np.isfinite(values).all():
-        raise UserError(f"--condition {condition!r} must be {wanted} numbers, as in {','.join(['0.5'] * wanted)}.")
+        raise UserError(
+            f"--condition {_short(condition)} must be {wanted} numbers, as in {','.join(['0.5'] * wanted)}."
+        )
     return torch.from_numpy(values)
 
 

@@ -10,7 +10,15 @@ from torch import Tensor
 from variate import noise
 from variate.data import binarize as binarizations
 from variate.data.batch import Batch
-from variate.data.infer import count_scale, known_as, standardisation
+from variate.data.infer import (
+    COARSE_TOLERANCE,
+    GRID_TOLERANCE,
+    Known,
+    count_scale,
+    known_as,
+    known_fields,
+    standardisation,
+)
 from variate.data.schema import Schema
 from variate.errors import UserError
 
@@ -118,16 +126,23 @@ class Dataset:
             raise UserError(
                 f"{self.name} holds {self.schema.describe()}, but the model was trained on {wanted.describe()}."
             )
-        labels = self.labels
+        labels, columns = self.labels, self.columns if wanted.condition_scale else None
         if labels is not None and wanted.labels:
             known = known_as(labels.numpy(), self.schema.class_names, wanted.class_names, self.name)
             labels = torch.from_numpy(known)
-        if wanted.condition_scale and self.columns is not None and self.columns.shape[1] != len(wanted.condition_scale):
+        if columns is not None and columns.shape[1] != len(wanted.condition_scale):
             raise UserError(
-                f"{self.name} comes with {self.columns.shape[1]} known columns, but the model was trained with "
+                f"{self.name} comes with {columns.shape[1]} known columns, but the model was trained with "
                 f"{len(wanted.condition_scale)}."
             )
-        return replace(self, schema=wanted, labels=labels)
+        return replace(self, schema=wanted, labels=labels, columns=columns)
+
+    def with_known(self, known: Known) -> "Dataset":
+        """The rows with other labels or columns."""
+        labels, columns = (None if a is None else torch.from_numpy(a) for a in (known.labels, known.columns))
+        fresh = {"labels": None, "classes": None, "condition_offset": (), "condition_scale": ()}
+        schema = replace(self.schema, **(fresh | known_fields(known, len(self))))
+        return replace(self, labels=labels, columns=columns, schema=schema)
 
 
 def _learned(train: Dataset) -> Schema:
@@ -153,7 +168,8 @@ def _holds(schema: Schema, values: Tensor) -> bool:
         return True
     if values.is_floating_point():
         level = values.double() * schema.divisor
-        if bool(((level - level.round()).abs() > 1e-3).any()):
+        tolerance = COARSE_TOLERANCE if values.dtype == torch.float16 else GRID_TOLERANCE
+        if bool(((level - level.round()).abs() > tolerance).any()):
             return False
         return bool(level.min() > -0.5) and (schema.levels is None or bool(level.max() < schema.levels - 0.5))
     if schema.divisor > 1 and int(values.max()) > 1:  # 0..255 where the model knows 0..1

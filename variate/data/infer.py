@@ -8,9 +8,18 @@ from variate.data.layout import Layout, infer_layout, parse_layout
 from variate.data.schema import DTYPES, MOST_CLASSES, MOST_CONDITIONS, Schema
 from variate.errors import UserError
 
-__all__ = ["Known", "check_finite", "count_scale", "infer_known", "infer_schema", "known_as", "standardisation"]
+__all__ = [
+    "Known",
+    "check_finite",
+    "count_scale",
+    "infer_known",
+    "infer_schema",
+    "known_as",
+    "known_fields",
+    "standardisation",
+]
 
-GRID_TOLERANCE = 1e-3  # of a level: what float32 loses in a division by 255
+GRID_TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.13  # of a level: what float32, and float16, lose in a division by 255
 LEAST_GRID_VALUES = 16  # different values that a vector on the grid k/255 must have to be taken for 8-bit
 ROWS_AT_ONCE = 4096
 
@@ -49,7 +58,7 @@ def infer_schema(
         )
     shape = values.shape[1:]
     axes = parse_layout(layout, shape) if layout else infer_layout(shape)
-    said = {"shape": shape, "dtype": dtype or str(values.dtype), "layout": axes} | _known_fields(known, len(values))
+    said = {"shape": shape, "dtype": dtype or str(values.dtype), "layout": axes} | known_fields(known, len(values))
     if values.dtype.kind == "f":
         check_finite(values)
     if levels is not None:
@@ -62,7 +71,8 @@ def infer_schema(
     return Schema(**said, offset=offset, scale=scale)
 
 
-def _known_fields(known: Known | None, rows: int) -> dict:
+def known_fields(known: Known | None, rows: int) -> dict:
+    """What a schema says of labels or columns."""
     if known is None:
         return {}
     if known.rows != rows:
@@ -111,7 +121,9 @@ def _grid(values: np.ndarray, dtype: str, places: bool) -> tuple[int | None, int
         return (256, 1) if places and high <= 255 else (None, 1)
     if high <= 1:
         for divisor in (255, 256):
-            if _on_grid(values, divisor) and (places or _different(values) >= LEAST_GRID_VALUES):
+            if high * divisor > 255.5 or not _on_grid(values, divisor):
+                continue
+            if places or _different(values) >= LEAST_GRID_VALUES:
                 return 256, divisor
     return None, 1
 
@@ -120,7 +132,7 @@ def _on_grid(values: np.ndarray, divisor: int) -> bool:
     """Whether every value is k / divisor for a whole k, within what floating point loses."""
     if values.dtype.kind != "f":
         return True
-    tolerance = 0.13 if values.dtype == np.float16 else GRID_TOLERANCE
+    tolerance = COARSE_TOLERANCE if values.dtype == np.float16 else GRID_TOLERANCE
     tolerance = 0.0 if divisor == 1 else tolerance
     for start in range(0, len(values), ROWS_AT_ONCE):
         scaled = values[start : start + ROWS_AT_ONCE].astype(np.float32 if divisor > 1 else values.dtype) * divisor
@@ -157,11 +169,12 @@ def count_scale(values: np.ndarray, layout: str) -> tuple[float, ...]:
     return standardisation(values, layout)[1]
 
 
-def infer_known(labels: object) -> Known:
+def infer_known(labels: object, like: Schema | None = None) -> Known:
     """Labels or columns as the user has them → ``Known``.
 
     Whole numbers and words (n,) are classes; −1, None, NaN and the empty word mean that the class is not known. Other
-    numbers (n,), and floats (n, k), are real columns.
+    numbers (n,), and floats (n, k), are real columns. ``like``: a trained model's schema, which has settled whether
+    they are classes or columns, and whether −1 is one of the classes.
     """
     try:
         array = np.asarray(labels)
@@ -172,8 +185,14 @@ def infer_known(labels: object) -> Known:
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "biuU":
         array = array[:, 0]
     whole = array.dtype.kind in "biuU" or array.dtype.kind == "f" and _whole_or_missing(array)
-    if array.ndim == 1 and array.dtype.kind in "biufU" and whole:
-        return _classes(array)
+    are_columns = like is not None and bool(like.condition_scale)
+    if array.ndim == 1 and array.dtype.kind in "biufU" and whole and not are_columns:
+        return _classes(array, like)
+    if like is not None and like.labels:
+        raise UserError(
+            f"labels of shape {array.shape} and dtype {array.dtype}: the model knows {len(like.labels)} classes, give "
+            "the name or the number of one per row."
+        )
     if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or 0 in array.shape[1:]:
         raise UserError(
             f"labels of shape {array.shape} and dtype {array.dtype}: give a whole number or a word per row, or real "
@@ -202,10 +221,10 @@ def _of_objects(array: np.ndarray) -> np.ndarray:
 
 def _whole_or_missing(array: np.ndarray) -> bool:
     finite = array[~np.isnan(array)]
-    return len(finite) > 0 and bool(np.isfinite(finite).all() and (finite == np.round(finite)).all())
+    return bool(np.isfinite(finite).all() and (finite == np.round(finite)).all())
 
 
-def _classes(array: np.ndarray) -> Known:
+def _classes(array: np.ndarray, like: Schema | None) -> Known:
     if array.dtype.kind == "U":
         missing, words = array == "", array
     else:
@@ -213,11 +232,14 @@ def _classes(array: np.ndarray) -> Known:
         if array.dtype.kind == "b":
             numbers = array.astype(np.int64)
         missing = numbers == -1
-        if set(np.unique(numbers[~missing]).tolist()) == {1} and missing.any():  # two classes called −1 and 1
-            missing = np.zeros(len(numbers), bool)
+        if like is not None and like.labels:
+            is_class = "-1" in like.class_names
+        else:  # two classes called −1 and 1
+            is_class = set(np.unique(numbers[~missing]).tolist()) == {1}
+        missing &= not is_class
         words = numbers
     names, index = np.unique(words[~missing], return_inverse=True)
-    if len(names) == 0:
+    if len(names) == 0 and like is None:
         raise UserError("no row has a label: give some, or leave labels out.")
     if len(names) > MOST_CLASSES:
         raise UserError(f"the labels name {len(names):,} classes: a model can tell at most {MOST_CLASSES:,} apart.")

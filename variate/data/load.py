@@ -40,7 +40,10 @@ def load(
     '8 × 8 HW uint8, whole numbers 0..16, 10 classes'
     """
     if isinstance(data, Dataset):
-        return data if like is None else data.under(like)
+        if (levels, layout, resize) != (None, None, None):
+            raise UserError("a Dataset has its schema: give levels, layout and resize where it is loaded.")
+        rows = data if labels is None else data.with_known(infer_known(_label_file(labels, part, data.values), like))
+        return rows if like is None else rows.under(like)
     resized = False
     if isinstance(data, str) and _is_name(data):
         name, _, said = data.partition(":")
@@ -52,7 +55,7 @@ def load(
         part = arrays.part
     elif isinstance(data, str | os.PathLike):
         found = _read(Path(data), labels, part, resize, like)
-        values, name, part, resized = found.values, found.name, "all", found.resized
+        values, name, part, resized = found.values, found.name, found.part, found.resized
         labels = found.labels if labels is None or isinstance(labels, str | os.PathLike) else labels
     else:
         values, labels = _rows(data, labels)
@@ -100,7 +103,7 @@ def _dataset(
     like: Schema | None,
 ) -> Dataset:
     array, dtype = _array(values)
-    known = None if labels is None else infer_known(labels)
+    known = None if labels is None else infer_known(labels, like)
     if like is not None:  # what the model has settled is not inferred again
         levels, layout = None, like.layout if array.ndim == 1 + len(like.layout) else None
     schema = infer_schema(array, known, levels, layout, dtype)

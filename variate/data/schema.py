@@ -95,6 +95,10 @@ class Schema:
         """What the classes are called, in the order of ``labels``; empty without labels."""
         return self.classes or tuple(str(index) for index in range(len(self.labels or ())))
 
+    def to_levels(self, raw: Tensor) -> Tensor:
+        """Raw values of a schema with ``levels`` or ``counts`` → the whole numbers k that they stand for, int64."""
+        return (raw.to(torch.float64) * self.divisor).round().to(torch.int64)
+
     def to_tensor(self, raw: Tensor) -> Tensor:
         """Raw rows (B, \\*shape) as stored → float32 model units (B, \\*tensor_shape), on the device of ``raw``."""
         if self.levels is None:

@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
     values: (n, …), contiguous, writeable, in native byte order. labels: (n,) whole numbers or words, ``None`` if there
     are none; also real columns (n, k) from a file that was named for them. name: the file's or the folder's. notes:
-    remarks for people. resized: whether images had to be.
+    remarks for people. resized: whether images had to be. part: "train" or "test" where both may be there, else "all".
     """
 
     values: np.ndarray
@@ -60,6 +60,7 @@ class Found(NamedTuple):
     name: str
     notes: tuple[str, ...]
     resized: bool = False
+    part: str = "all"
 
 
 def read(
@@ -237,7 +238,8 @@ def _folder(path: Path, resize: tuple[int, int] | None, part: str, like: Like | 
     if not _has_parts(path):
         return images(path, resize, like)
     found = images(path / part, resize, like)
-    return found._replace(name=path.resolve().name, notes=(f"read from the sub-folder {part}", *found.notes))
+    notes = (f"read from the sub-folder {part}", *found.notes)
+    return found._replace(name=path.resolve().name, notes=notes, part=part)
 
 
 def _has_parts(path: Path) -> bool:
@@ -476,6 +478,8 @@ def _unpacking(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
+    except UserError:
+        raise
     except _ZIP_ERRORS as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path} cannot be unpacked ({why}): it is cut short or damaged; save it anew.") from None
@@ -505,7 +509,8 @@ def _npz(path: Path, part: str) -> Found:
     unused = [name for name in members if name not in (chosen, *known)]
     if unused:
         notes.append(f"not used: {_listed(unused)}")
-    return Found(values, labels, path.name, tuple(notes))
+    read_part = next((one for one in PARTS if _named([chosen], VALUE_NAMES, one)), "all")
+    return Found(values, labels, path.name, tuple(notes), part=read_part)
 
 
 def _quoted(name: str, path: Path) -> str:
