@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import variate
 from variate import noise
-from variate.data import dataset
+from variate.data.load import load
 from variate.progress import track
 
 EPOCHS, BATCH, RATE = 6, 128, 2e-3
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--data", default="mnist")
     arguments = parser.parse_args()
     run = variate.load(arguments.run)
-    real, test = (dataset.load(f"{arguments.data}:{part}") for part in ("train", "test"))
+    real, test = (load(f"{arguments.data}:{part}") for part in ("train", "test"))
     classes = torch.arange(10)
     means = variate.sample(run, 10_000, condition="0..9", mean=True, seed=1)
     draws = variate.sample(run, 60_000, condition="0..9", seed=2)

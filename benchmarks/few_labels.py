@@ -44,7 +44,7 @@ def main() -> None:
             for kind, (values, labels) in kinds.items():
                 started = time.monotonic()
                 few = ["train.epochs=1", "train.least_steps=1000"] if kind != "all rows" else []
-                run = variate.fit(values, labels, recipe="semi-supervised", seed=seed, overrides=[*asked.set, *few])
+                run = variate.fit(values, labels, recipe="semi-supervised", seed=seed, overrides=[*few, *asked.set])
                 found[kind].append(error(run, asked.data))
                 told = {"labels": n, "seed": seed, "rows": kind, "error": found[kind][-1]}
                 print(json.dumps(told | {"seconds": round(time.monotonic() - started)}), flush=True)

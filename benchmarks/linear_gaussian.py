@@ -20,8 +20,8 @@ from scipy.stats import multivariate_normal
 import variate
 from variate import config, estimate
 from variate.checkpoint import Run
-from variate.data import dataset
 from variate.data.dataset import Dataset
+from variate.data.load import load
 
 FACTORS, DIMENSIONS, SIGMA = 3, 12, 0.7
 
@@ -36,7 +36,7 @@ def law(seed: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
 
 def estimator_bias(samples: int) -> dict[str, float]:
     """Part (a), for an untrained model with a linear decoder, on rows drawn from that model."""
-    data = dataset.load(np.random.default_rng(1).normal(size=(1000, DIMENSIONS)))
+    data = load(np.random.default_rng(1).normal(size=(1000, DIMENSIONS)))
     overrides = ["encoder.hidden=[]", "decoder.hidden=[]", f"latent.size={FACTORS}", "posterior.name=full"]
     settings = config.load_recipe("vector", overrides) | {"likelihood": {"name": "gaussian", "sigma": SIGMA}}
     model = config.build(settings, data.schema)[0].requires_grad_(False)
@@ -69,7 +69,7 @@ def gap_to_the_law(seed: int, samples: int) -> dict[str, float]:
     train, test = (rng.multivariate_normal(mean, covariance, size=n) for n in (6000, 4000))
     with tempfile.TemporaryDirectory() as folder:
         run = variate.fit(train, out=folder, seed=seed)
-        found = estimate.log_likelihood(run, dataset.load(test), samples).nats.numpy()
+        found = estimate.log_likelihood(run, load(test), samples).nats.numpy()
     gap = multivariate_normal(mean, covariance).logpdf(test) - found
     return {"gap_nats": float(gap.mean()), "paired_error_nats": float(gap.std() / np.sqrt(len(gap)))}
 
