@@ -5,6 +5,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 import shlex
 import shutil
@@ -68,7 +69,7 @@ def run(page: Path, quick: list[str] | None = None) -> Iterator[tuple[Block, str
 
     namespace: dict[str, object] = {"__name__": page.stem}
     found = blocks(page)
-    for block, below in zip(found, [*found[1:], None], strict=True):
+    for block, below in itertools.zip_longest(found, found[1:]):
         if block.language not in RUN:
             continue
         with contextlib.redirect_stdout(io.StringIO()) as said:

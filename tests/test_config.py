@@ -349,3 +349,11 @@ def test_what_does_not_go_together_is_named(settings, named):
     rows = load(pixels(30), np.arange(30) % 2)
     with pytest.raises(UserError, match=named):
         config.build(config.resolve(config.load_recipe("kingma-welling", settings), rows), rows.schema)
+
+
+@pytest.mark.parametrize(("rows", "epochs", "steps"), [(100, 2, 4), (1000, 100, 300), (1000, 10, 40)])
+def test_the_warm_up_of_vectors_is_a_fifth_of_a_short_run(rows, epochs, steps):
+    """100 rows in batches of 10: 10 steps an epoch, 20 in all."""
+    settings = [f"train.epochs={epochs}", "train.least_steps=0", f"train.batch_size={max(10, rows // 20)}"]
+    chosen = config.resolve(config.load_recipe("vector", settings), load(table(rows)))
+    assert chosen["objective"]["warmup_steps"] == steps

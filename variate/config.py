@@ -32,6 +32,7 @@ from variate.networks.layers import ShowAtoms
 __all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
 
 LARGEST, MOST_LAYERS = 10_000_000, 1024
+MOST_WARMUP_STEPS = 300
 OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
 OWN = "own"  # the file in networks/ for modules that the user brings
 RECIPES = Path(__file__).parent / "recipes"
@@ -84,6 +85,14 @@ class Training:
         if self.schedule not in schedules:
             known = f"{' or '.join(schedules)}{suggest(self.schedule, schedules)}"
             raise UserError(f"train.schedule={self.schedule!r} must be {known}.")
+
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Of that many training rows; rows that do not fill a last batch are left out of the epoch."""
+        return rows // min(self.batch_size, rows)
+
+    def total_epochs(self, rows: int) -> int:
+        return max(self.epochs, -(-self.least_steps // self.steps_per_epoch(rows)))
 
 
 def _snake(name: str) -> str:
@@ -171,7 +180,9 @@ def _parse_override(override: str) -> tuple[str, str, object]:
 
 
 def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
-    """Replace "auto" by what suits the training rows: networks, the size of the latent, the likelihood."""
+    """Replace "auto" by what suits the training rows: networks, the latent's size, the likelihood, the warm-up."""
+    if config["objective"].get("warmup_steps") == "auto":
+        config = config | {"objective": config["objective"] | {"warmup_steps": _warmup_steps(config, len(rows))}}
     config = config | {part: _network_for(rows.schema, part, config[part]) for part in _auto(config)}
     if config["latent"].get("size") == "auto":
         size = 32 if rows.schema.axes.spatial else max(1, min(16, rows.schema.size // 2))
@@ -180,6 +191,12 @@ def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
         return config
     chosen = likelihoods.default_for(model_schema(config, rows.schema), rows.values)
     return config | {"likelihood": chosen | {k: v for k, v in config["likelihood"].items() if k != "name"}}
+
+
+def _warmup_steps(config: dict[str, dict], rows: int) -> int:
+    """A fifth of a short run, and enough of a long one."""
+    training = _call(Training, (), config["train"], "train")
+    return min(MOST_WARMUP_STEPS, training.total_epochs(rows) * training.steps_per_epoch(rows) // 5)
 
 
 def _auto(config: dict[str, dict]) -> list[str]:

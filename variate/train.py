@@ -100,8 +100,9 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.training.learning_rate, betas=self.training.betas, fused=True
         )
-        rows, size = len(self.train_data), min(self.training.batch_size, len(self.train_data))
-        self.steps_per_epoch, self.batch_size = rows // size, size
+        rows = len(self.train_data)
+        self.steps_per_epoch, self.total_epochs = self.training.steps_per_epoch(rows), self.training.total_epochs(rows)
+        self.batch_size = min(self.training.batch_size, rows)
         self.bad_run = self.worst_run = torch.zeros((), device=self.device)
         labels = self.train_data.labels
         self.labelled = labels.ge(0).nonzero().flatten() if labels is not None and bool((labels < 0).any()) else None
@@ -109,10 +110,6 @@ class Trainer:
     @property
     def epoch(self) -> int:
         return self.step // self.steps_per_epoch
-
-    @property
-    def total_epochs(self) -> int:
-        return max(self.training.epochs, -(-self.training.least_steps // self.steps_per_epoch))
 
     @property
     def total_steps(self) -> int:
