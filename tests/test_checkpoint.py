@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_runs import DATA, TINY, assert_same, run, scratch
+from helpers_runs import DATA, TINY, assert_same, model_bytes, run, scratch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -360,10 +360,26 @@ DAMAGES = [(STATE, 0.0), (STATE, 0.3), (STATE, 0.99), (METRICS, 0.3), (METRICS, 
 @pytest.mark.parametrize(("name", "share"), DAMAGES)
 def test_a_damaged_run_folder_is_not_resumed(tmp_path, name, share):
     fit(DATA["table"]()[0], out=tmp_path, epochs=2, overrides=TINY)
-    content = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UserError, match=name):
+    for file in {name, name.replace("state.s", "previous.s")}:
+        content = (tmp_path / file).read_bytes()
+        (tmp_path / file).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=f"{name}|previous"):
         fit(DATA["table"]()[0], out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_state_is_noticed_and_the_one_before_it_used(tmp_path, capfd, damage):
+    """A single bit of a weight is enough to be noticed, and the run ends as if nothing had been."""
+    for name in ("whole", "damaged"):
+        fit(DATA["table"]()[0], out=tmp_path / name, epochs=3, overrides=TINY)
+    state = tmp_path / "damaged" / STATE
+    content = bytearray(state.read_bytes())
+    content[-100] ^= 1 if damage == "flipped" else 0
+    state.write_bytes(content[: {"cut": -9, "flipped": None, "empty": 0}[damage]])
+    capfd.readouterr()
+    fit(DATA["table"]()[0], out=tmp_path / "damaged", resume=True)
+    assert f"{state} is damaged: going on from the state before it, step 2." in capfd.readouterr().err
+    assert model_bytes(tmp_path / "damaged") == model_bytes(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("junk", [None, 3, "junk", [], {}], ids=repr)

@@ -12,6 +12,7 @@ from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
+from variate.folder import RunFolder
 from variate.train import Interrupted, Trainer
 
 IMAGES, TABLE = Schema((8, 8), "uint8", levels=256, labels=(6, 6)), Schema((5,), "float64")
@@ -50,7 +51,7 @@ def trained(request):
 
 def test_every_recipe_trains_and_resumes(trained):
     assert trained[1].info["epoch"] >= 1
-    assert [line.count('"epoch"') for line in trained[1].folder.metrics.read_text().splitlines()] == [1, 1]
+    assert [line.count('"epoch"') for line in RunFolder.of(trained[1]).metrics.read_text().splitlines()] == [1, 1]
 
 
 def test_every_recipe_loads_what_it_saved(trained):

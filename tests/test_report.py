@@ -17,11 +17,11 @@ from variate import inference, pictures
 from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
 from variate.apps.report import report
-from variate.checkpoint import RunFolder
 from variate.data.infer import infer_schema
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
+from variate.folder import RunFolder
 from variate.outputs import save_array, save_pairs
 from variate.page import charts, classes, columns, findings, html, latent, sheets, training
 from variate.page.numbers import text as spelt
@@ -435,7 +435,7 @@ def test_vectors_are_shown_column_by_column(tmp_path, latents, conditional):
 def test_curves_are_in_the_data_s_units(tmp_path):
     data = load(np.random.default_rng(0).normal(size=(60, 2)) * 100)
     run = fitted(tmp_path, data, overrides=[])
-    records = run.folder.read_metrics()
+    records = RunFolder.of(run).read_metrics()
     lines, _ = training.lines(run, records)
     assert lines["validation"] == [record["validation"]["elbo_nats"] for record in records]
 

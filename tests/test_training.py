@@ -16,7 +16,7 @@ import torch
 from helpers_runs import FLAGS, TINY, assert_same, model_bytes, pixels, records, scratch, table
 from safetensors.torch import load_file
 
-from variate import cli, config, train
+from variate import cli, config, state, train
 from variate.apps.fit import fit
 from variate.config import Training
 from variate.data import named
@@ -41,7 +41,7 @@ def described(rows: Dataset, *overrides: str) -> dict:
 
 
 def tensors(trained: Trainer) -> dict[str, torch.Tensor]:
-    return trained.capture()["tensors"]
+    return state.capture(trained)["tensors"]
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(stopped):
     assert records(folder) == records(whole)
 
 
+CONV = ["encoder.name=conv", "decoder.name=conv", "encoder.channels=[3,4]", "decoder.channels=[4,3]"]
 KINDS = {
     "table": lambda: (table(240), []),
     "dynamic": lambda: (pixels(240), ["data.binarize=dynamic"]),
@@ -176,6 +177,7 @@ KINDS = {
     "optimal sigma": lambda: (table(240), ["likelihood.name=gaussian", "likelihood.sigma=optimal"]),
     "warm-up": lambda: (table(240), ["objective.name=elbo", "objective.warmup_steps=60"]),
     "iwae": lambda: (table(240), ["objective.name=iwae", "objective.k=3"]),
+    "convolutions": lambda: (pixels(240), [*CONV, "encoder.hidden=16", "decoder.hidden=16"]),
 }
 
 
@@ -481,11 +483,11 @@ def test_captured_state_is_a_copy():
     trained = trainer(batch_size=60, epochs=2)
     epochs = trained.epochs()
     next(epochs)
-    captured = trained.capture()
+    captured = state.capture(trained)
     kept = {name: value.clone() for name, value in captured["tensors"].items()}
     next(epochs)
     assert_same(captured["tensors"], kept)
-    trained.restore(captured)
+    state.restore(trained, captured)
     assert_same(tensors(trained), kept)
     assert trained.step == 1
 

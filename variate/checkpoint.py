@@ -1,7 +1,7 @@
-"""The run folder and the model file: safetensors and JSON, so that loading never runs code.
+"""The model file: safetensors and JSON, so that loading never runs code.
 
 ``model.safetensors`` holds the weights and one metadata key, ``variate``: canonical JSON with the format version, the
-configuration, the schema and what the weights are. ``state/state.safetensors`` holds what ``--resume`` needs.
+configuration, the schema and what the weights are.
 """
 
 import json
@@ -21,10 +21,22 @@ from variate.errors import UserError
 from variate.files import write_atomic
 from variate.model import Model
 
-__all__ = ["FORMAT", "Run", "RunFolder", "load", "pack", "save_model", "unpack"]
+__all__ = [
+    "FORMAT",
+    "MODEL",
+    "Run",
+    "described_config",
+    "described_schema",
+    "load",
+    "model_file",
+    "pack",
+    "read_file",
+    "save_model",
+    "unpack",
+]
 
 FORMAT, READABLE = 2, (1, 2)  # format 1 has no layouts, and only labels as context: the defaults say what it meant
-KEY = "variate"
+KEY, MODEL = "variate", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -64,61 +76,11 @@ class Run:
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
 
-    @property
-    def folder(self) -> "RunFolder":
-        return RunFolder(self.path.parent)
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where a run keeps its things."""
-
-    path: Path
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @property
-    def state(self) -> Path:
-        return self.path / "state" / "state.safetensors"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    def save_state(self, captured: dict, config: dict, schema: Schema) -> None:
-        described = {"config": config, "numbers": captured["numbers"], "schema": schema.to_json()}
-        _write(self.state, captured["tensors"], described)
-
-    def load_state(self) -> tuple[dict, dict, Schema]:
-        """(captured, config, schema) of the last saved state."""
-        if not self.state.is_file():
-            raise UserError(f"{self.path} has no saved state to resume: start without --resume.")
-        tensors, described = _read(self.state)
-        numbers = described.get("numbers")
-        if not isinstance(numbers, dict) or not all(type(numbers.get(name)) is int for name in ("seed", "step")):
-            raise UserError(f"{self.state} is damaged: start anew, without --resume and in another folder.")
-        captured = {"tensors": tensors, "numbers": numbers}
-        return captured, _config(described, self.state), _schema(described, self.state)
-
-    def write_metrics(self, records: list[dict]) -> None:
-        lines = (json.dumps(record, sort_keys=True) + "\n" for record in records)
-        write_atomic(self.metrics, "".join(lines).encode())
-
-    def read_metrics(self) -> list[dict]:
-        if not self.metrics.is_file():
-            return []
-        try:
-            records = [json.loads(line) for line in self.metrics.read_text().splitlines()]
-            return [record for record in records if record["step"] >= 0]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.metrics} is damaged ({error}): delete it, and go on without its history.") from None
-
 
 def save_model(path: Path, model: Model, schema: Schema, config: dict, info: dict) -> None:
     """Write the model file: same weights and configuration, same bytes."""
-    _write(path, model.state_dict(), {"config": config, "info": info, "schema": schema.to_json()})
+    described = {"config": config, "info": info, "schema": schema.to_json()}
+    write_atomic(path, model_file(model.state_dict(), described))
 
 
 def load(path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -> Run:
@@ -129,15 +91,15 @@ def load(path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -
     variate's.
     """
     place = Path(path)
-    file = RunFolder(place).model if place.is_dir() else place
+    file = place / MODEL if place.is_dir() else place
     if not file.is_file():
         raise UserError(
             f"{place} is no run: it has no model.safetensors; make one with `variate fit DATA --out {place}`."
         )
-    tensors, described = _read(file)
+    tensors, described = read_file(file)
     if not {"config", "schema", "info"} <= set(described) or not isinstance(described["info"], dict):
         raise UserError(f"{file} is not a model file of variate's: make one with `variate fit`.")
-    schema, config = _schema(described, file), _config(described, file)
+    schema, config = described_schema(described, file), described_config(described, file)
     try:
         with torch.device("meta"):  # shapes first: a hostile configuration allocates nothing
             expected = configuration.build(config, schema, modules=modules)[0].state_dict()
@@ -167,13 +129,15 @@ def unpack(packed: dict, modules: dict[str, nn.Module] | None = None) -> Run:
     )
 
 
-def _write(path: Path, tensors: dict[str, Tensor], described: dict) -> None:
+def model_file(tensors: dict[str, Tensor], described: dict) -> bytes:
+    """The file of these tensors and what is said of them: the same tensors and words, the same bytes."""
     metadata = json.dumps({"format": FORMAT, **described}, sort_keys=True, separators=(",", ":"))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(tensors, metadata={KEY: metadata}))
+    return save(tensors, metadata={KEY: metadata})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read_file(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The inverse of ``model_file``; ``UserError`` for what is no file of variate's, or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {})[KEY])
@@ -190,14 +154,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, described
 
 
-def _schema(described: dict, file: Path) -> Schema:
+def described_schema(described: dict, file: Path) -> Schema:
     try:
         return Schema.from_json(described.get("schema"))
     except UserError as error:
         raise UserError(f"{file} cannot be read: {error}") from None
 
 
-def _config(described: dict, file: Path) -> dict[str, dict]:
+def described_config(described: dict, file: Path) -> dict[str, dict]:
     config = described.get("config")
     if isinstance(config, dict) and {"encoder", "likelihood"} <= set(config) <= set(configuration.DEFAULTS):
         if all(isinstance(section, dict) for section in config.values()):

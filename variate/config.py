@@ -86,7 +86,6 @@ class Training:
             known = f"{' or '.join(schedules)}{suggest(self.schedule, schedules)}"
             raise UserError(f"train.schedule={self.schedule!r} must be {known}.")
 
-
     def steps_per_epoch(self, rows: int) -> int:
         """Of that many training rows; rows that do not fill a last batch are left out of the epoch."""
         return rows // min(self.batch_size, rows)

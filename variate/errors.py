@@ -16,6 +16,10 @@ class UserError(ValueError):
     """
 
 
+class DiskFull(UserError):
+    """There is no space left for a file; what was there before is as it was."""
+
+
 def whole_number(number: Any, name: str) -> int:
     """Python's own int of any whole number, NumPy's too; ``UserError`` for everything else.
 

@@ -1,5 +1,6 @@
 """Files that are whole or not there: written beside their place, made durable, then moved in."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from variate.errors import UserError
+from variate.errors import DiskFull, UserError
 
 __all__ = ["atomic_file", "make_folder", "write_atomic"]
 
@@ -40,8 +41,9 @@ def write_atomic(path: Path, content: bytes) -> None:
         with atomic_file(path) as file:
             file.write(content)
     except OSError as error:
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else UserError
         why = f"{path} cannot be written ({error.strerror})"
-        raise UserError(f"{why}: free some space or choose another place.") from None
+        raise kind(f"{why}: free some space or choose another place.") from None
 
 
 def make_folder(path: Path) -> Path:

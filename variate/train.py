@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from variate import noise
+from variate import noise, state
 from variate.config import Training
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
@@ -104,6 +104,8 @@ class Trainer:
         self.steps_per_epoch, self.total_epochs = self.training.steps_per_epoch(rows), self.training.total_epochs(rows)
         self.batch_size = min(self.training.batch_size, rows)
         self.bad_run = self.worst_run = torch.zeros((), device=self.device)
+        self.start: dict | None = None  # what the epoch under way began with
+        self.on_steps: Callable[[dict], None] | None = None  # told the means of every few steps
         labels = self.train_data.labels
         self.labelled = labels.ge(0).nonzero().flatten() if labels is not None and bool((labels < 0).any()) else None
 
@@ -122,28 +124,33 @@ class Trainer:
             return rate
         return rate * (0.01 + 0.99 * (1 + math.cos(math.pi * self.step / self.total_steps)) / 2)
 
-    def epochs(self, save: Callable[[], None] | None = None) -> Iterator[dict]:
-        """Train epoch by epoch, yielding one record of metrics after each; ``save`` keeps the state when interrupted.
+    def epochs(
+        self, save: Callable[[], None] | None = None, *, every_seconds: float = math.inf, minutes: float = math.inf
+    ) -> Iterator[dict]:
+        """Train epoch by epoch, yielding one record of metrics after each.
 
-        Raises ``Interrupted`` after saving on Ctrl-C or SIGTERM, ``UserError`` when training will not stay finite.
+        ``save`` keeps the state: every so many seconds within an epoch, and when interrupted; at an epoch's end that is
+        the caller's affair. After so many minutes training ends, in mid-epoch too. Raises ``Interrupted`` after saving
+        on Ctrl-C or SIGTERM, ``UserError`` when training will not stay finite.
         """
+        clock = _Clock(save or (lambda: None), every_seconds, minutes)
         with _signals() as stop, Progress("Training", self.total_steps, unit="step") as bar:
             bar.advance(self.step)
-            while self.epoch < self.total_epochs:
-                if self._patience_is_over():
-                    return
-                good, started = self.capture(), time.monotonic()
-                outcome = self._run_epoch(bar, stop)
-                self.seconds += time.monotonic() - started
+            while self.epoch < self.total_epochs and not self._patience_is_over():
+                self.start = self.start or state.capture(self)
+                outcome = self._run_epoch(bar, stop, clock)
                 if outcome == "stop":
-                    raise self._interrupted(save)
+                    raise self._interrupted(clock)
                 if outcome == "diverged":
-                    bar.advance(-self._roll_back(good))
+                    bar.advance(-self._roll_back(self.start))
                     yield {"event": "rollback", "step": self.step, "learning_rate": self.learning_rate()}
                     continue
+                self.start = None
                 yield self._end_of_epoch()
+                if outcome == "time":
+                    return
                 if stop.is_set() and self.epoch < self.total_epochs:
-                    raise self._interrupted(save)
+                    raise self._interrupted(clock)
 
     def _draw_from(self, rows: Dataset) -> None:
         """Steps are made of these rows; what is binarised once and for all is so now."""
@@ -164,9 +171,8 @@ class Trainer:
                 bar.advance(len(index))
             self._refit(self._fetch(running))
 
-    def _interrupted(self, save: Callable[[], None] | None) -> Interrupted:
-        if save:
-            save()
+    def _interrupted(self, clock: "_Clock") -> Interrupted:
+        clock.save()
         return Interrupted(f"stopped after step {self.step:,} of {self.total_steps:,}, all of it saved")
 
     def _patience_is_over(self) -> bool:
@@ -175,8 +181,8 @@ class Trainer:
         enough = max(self.training.patience * self.steps_per_epoch, self.training.least_steps // 3)
         return 0 < self.training.patience and waited >= enough
 
-    def _run_epoch(self, bar: Progress, stop: threading.Event) -> str:
-        """Steps up to the end of the epoch: "done", "stop" (asked to) or "diverged" (bad steps in a row)."""
+    def _run_epoch(self, bar: Progress, stop: threading.Event, clock: "_Clock") -> str:
+        """Steps to the end of the epoch: "done", or before it "stop" (asked to), "time" (over) or "diverged"."""
         end = (self.epoch + 1) * self.steps_per_epoch
         order = noise.permutation(self.seed, "order", self.epoch, n=len(self.train_data)).to(self.device)
         running: dict[str, Tensor] = {}
@@ -186,11 +192,14 @@ class Trainer:
                 running[name] = running.get(name, 0) + total
             if self.step % CHECK_EVERY == 0 or self.step == end:
                 self._look(running, bar)
+                self.seconds += clock.lap()
                 if self.worst_run.item() >= BAD_STEPS_IN_A_ROW:
                     return "diverged"
-                if stop.is_set() and self.step < end:
-                    return "stop"
-        return "done"
+                if self.step < end:
+                    if stop.is_set() or clock.is_over():
+                        return "stop" if stop.is_set() else "time"
+                    clock.save_if_due()
+        return "time" if clock.is_over() else "done"
 
     def _with_labelled(self, index: Tensor) -> Tensor:
         """The rows of a step, and beside them some with a label, where a labelling would else see hardly any."""
@@ -240,6 +249,8 @@ class Trainer:
         rows = max(fresh["rows"], 1.0)
         shown = "bound_nats" if "bound_nats" in fresh else "squared_error"
         bar.advance(self.step - bar.done, **{shown: f"{fresh[shown] / rows:.2f}"})
+        if self.on_steps is not None:
+            self.on_steps({"step": self.step} | {name: total / rows for name, total in fresh.items()})
 
     def _fetch(self, running: dict[str, Tensor]) -> dict[str, float]:
         """The running sums, taken from the device and added to the epoch's."""
@@ -263,7 +274,7 @@ class Trainer:
                 f"training met non-finite gradients again and again, even at {0.5**MOST_ROLLBACKS:.0%} of the learning "
                 "rate: look for extreme values in the data or lower train.learning_rate."
             )
-        self.restore(good)
+        state.restore(self, good)
         self.rollbacks, self.skipped = rollbacks, skipped
         return undone - self.step
 
@@ -315,38 +326,30 @@ class Trainer:
         self.model.load_state_dict(model.state_dict())
         self.average.load_state_dict(model.state_dict())
 
-    def capture(self) -> dict:
-        """A copy of everything that training changes: tensors under "tensors", plain numbers under "numbers"."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
-        numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return {
-            "tensors": {k: v.detach().clone() for k, v in tensors.items()},
-            "numbers": copy.deepcopy(numbers),
-        }
 
-    def restore(self, state: dict) -> None:
-        """The inverse of ``capture``."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "adam": {}}
-        for name, value in state["tensors"].items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = value
-        self.model.load_state_dict(parts["model"])
-        self.average.load_state_dict(parts["average"])
-        adam: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["adam"].items():
-            index, _, key = name.partition(".")
-            adam.setdefault(int(index), {})[key] = value.clone()
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": adam, "param_groups": groups})
-        for name in _NUMBERS:
-            setattr(self, name, copy.deepcopy(state["numbers"][name]))
-        self.bad_run = self.worst_run = torch.zeros((), device=self.device)
+class _Clock:
+    """When to save, when to stop, and how long it took."""
 
+    def __init__(self, save: Callable[[], None], every_seconds: float, minutes: float):
+        self._keep, self._every = save, every_seconds
+        self._lap = self._saved = time.monotonic()
+        self._end = self._lap + 60 * minutes
 
-_NUMBERS = ("step", "skipped", "rollbacks", "best", "best_epoch", "seconds", "sums")
+    def lap(self) -> float:
+        """Seconds since the last time that this was asked."""
+        before, self._lap = self._lap, time.monotonic()
+        return self._lap - before
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._end
+
+    def save(self) -> None:
+        self._keep()
+        self._saved = time.monotonic()
+
+    def save_if_due(self) -> None:
+        if time.monotonic() >= self._saved + self._every:
+            self.save()
 
 
 @contextmanager

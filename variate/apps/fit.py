@@ -1,7 +1,9 @@
 """Learn the distribution of a data set; the result is a run folder."""
 
+import math
 import os
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +11,17 @@ from typing import Annotated
 from cyclopts import Parameter
 from torch import nn
 
-from variate import checkpoint, config, train
-from variate.checkpoint import Run, RunFolder
+from variate import checkpoint, config, state, train
+from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError, whole_number
 from variate.files import make_folder
-from variate.fitting import UNSAVED, Asked, fit_prior, snapshot, trainer_for
+from variate.fitting import Asked, fit_prior, trainer_for
+from variate.folder import RunFolder
+from variate.keeper import Keeper, Keeping
 
 __all__ = ["fit"]
 
@@ -38,15 +42,16 @@ def fit(
     resize: tuple[int, int] | None = None,
     resume: bool = False,
     device: str = "auto",
+    keeping: Keeping = Keeping(),  # noqa: B008 (frozen)
 ) -> Run:
     """Maximise the recipe's bound on the training rows; the weights of the best validation epoch are kept.
 
     data: a named set ("mnist"), a path, an array or tensor (n, …), a PyTorch ``Dataset`` or a ``Dataset`` of
     variate's; ``labels``, ``levels``, ``layout`` and ``resize`` as ``data.load`` takes them. A seeded sixth of the rows
     is held out for validation; a named set's test part is never opened. ``out`` is the run folder; without it nothing
-    is written. ``overrides`` are ``section.key=value`` texts. ``modules``: one's own "encoder" and "decoder". Raises
-    ``UserError`` for what the caller can mend, ``train.Interrupted`` after Ctrl-C, with the state saved so that
-    ``resume`` goes on.
+    is written. ``overrides`` are ``section.key=value`` texts. ``modules``: one's own "encoder" and "decoder".
+    ``keeping``: how often the state is saved, when to stop, logs and callbacks. Raises ``UserError`` for what the
+    caller can mend, ``train.Interrupted`` after Ctrl-C, with the state saved so that ``resume`` goes on.
     """
     seed = whole_number(seed, "seed")
     place = _Place(RunFolder(Path(out)) if out is not None else None, modules)
@@ -62,12 +67,15 @@ def fit(
         whole = config.as_scored(settings, whole)
     trainer = trainer_for(settings, whole, seed, device, modules)
     if captured is not None:
-        trainer.restore(captured)
+        state.restore(trainer, captured)
     if place.folder is not None:
         make_folder(place.folder.path)
     say(_announcement(whole, settings, trainer))
-    run = _train(trainer, place, settings, whole)
-    return place.keep(run) if fit_prior(run, trainer.train_data) else run
+    keeper = Keeper(place.folder, trainer, settings, whole.schema, keeping)
+    run = _train(trainer, keeper, place, whole)
+    if fit_prior(run, trainer.train_data) or keeper.behind:
+        keeper.keep(run)
+    return run
 
 
 @dataclass(frozen=True)
@@ -87,11 +95,6 @@ class _Place:
             raise UserError("there is nothing to resume without a run folder: say which with out.")
         captured, settings, schema = self.folder.load_state()
         return captured, settings, schema, captured["numbers"]["seed"]
-
-    def keep(self, run: Run) -> Run:
-        if self.folder is not None:
-            checkpoint.save_model(self.folder.model, run.model, run.schema, run.config, run.info)
-        return run
 
 
 def _as_before(schema: Schema) -> dict:
@@ -123,29 +126,16 @@ def _announcement(whole: Dataset, settings: dict, trainer: train.Trainer) -> str
     )
 
 
-def _train(trainer: train.Trainer, place: _Place, settings: dict, whole: Dataset) -> Run:
+def _train(trainer: train.Trainer, keeper: Keeper, place: _Place, whole: Dataset) -> Run:
     """The run with the weights of the best epoch, which is also in its folder, if it has one."""
-    folder = place.folder
-    records = [r for r in folder.read_metrics() if r["step"] <= trainer.step] if folder else []
-    best = None
-
-    def save_state() -> None:
-        if folder is not None:
-            captured = trainer.capture()
-            captured["numbers"]["seed"] = trainer.seed
-            folder.save_state(captured, settings, whole.schema)
-
-    for record in trainer.epochs(save_state):
-        records.append(record)
-        say(_line(record, trainer, whole))
-        if record.get("improved"):
-            best = place.keep(snapshot(trainer, settings, whole.name, folder.model if folder else UNSAVED))
-        save_state()
-        if folder is not None:
-            folder.write_metrics(records)
-    if best is None and folder is None:
+    every, minutes = keeper.keeping.every_seconds, keeper.keeping.minutes
+    with closing(trainer.epochs(keeper.save, every_seconds=every, minutes=minutes)) as epochs:
+        for record in epochs:
+            say(_line(record, trainer, whole))
+            keeper.epoch(record, whole.name)
+    if keeper.best is None and place.folder is None:
         raise UserError("training ended before its first epoch did: there is nothing to keep.")
-    return best or checkpoint.load(folder.path if folder else "", place.modules)
+    return keeper.best or checkpoint.load(place.folder.path if place.folder else "", place.modules)
 
 
 def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
@@ -185,6 +175,10 @@ def command(
     layout: str | None = None,
     resize: str | None = None,
     resume: bool = False,
+    minutes: float | None = None,
+    save_every: float = 60.0,
+    on_disk_full: str = "stop",
+    log: Annotated[list[str], Parameter(negative="")] = [],  # noqa: B006
     report: bool = True,
 ) -> None:
     """Learn the distribution of a data set; the result is a run folder.
@@ -216,13 +210,22 @@ def command(
     resize
         height,width that the images of a folder are brought to.
     resume
-        go on where a run in --out stopped.
+        go on where a run in --out stopped, or was killed.
+    minutes
+        stop after so many minutes, with what was learned by then.
+    save_every
+        seconds between saves of the state within an epoch; a killed run loses no more.
+    on_disk_full
+        stop, or continue without saving until there is space again.
+    log
+        csv or tensorboard: metrics for other tools, beside metrics.jsonl; may be given several times.
     report
         draw report.html at the end.
     """
     size = None if resize is None else parse_size(resize)
     asked = {"recipe": recipe, "conditional": conditional, "epochs": epochs, "overrides": set}
     asked |= {"levels": levels, "layout": layout, "resize": size}
+    asked["keeping"] = Keeping(save_every, math.inf if minutes is None else minutes, on_disk_full, tuple(log))
     try:
         run = fit(data, labels, out=out, seed=seed, device=device, resume=resume, **asked)
     except train.Interrupted as stop:

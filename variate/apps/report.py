@@ -9,6 +9,7 @@ from variate.console import say
 from variate.data import named
 from variate.data.load import load
 from variate.errors import UserError
+from variate.folder import RunFolder
 from variate.page import assembly
 from variate.page.findings import look
 
@@ -37,7 +38,7 @@ def report(
     if out is None and not run.path.is_file():
         raise UserError("the run was never saved: say with out which folder the report goes to.")
     unseen = load(name if data is None else data, labels, part="test", like=run.schema)
-    return assembly.write(look(run, unseen, samples, rows), run.folder.path if out is None else Path(out))
+    return assembly.write(look(run, unseen, samples, rows), RunFolder.of(run).path if out is None else Path(out))
 
 
 def command(

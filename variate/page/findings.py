@@ -13,6 +13,7 @@ from variate.data import named
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.errors import UserError
+from variate.folder import RunFolder
 from variate.page.gallery import Gallery
 from variate.page.panels import Panels
 from variate.page.sheets import Sheets
@@ -77,7 +78,7 @@ def look(run: Run, rows: Dataset, samples: int, estimated: int | None) -> Findin
     codes = inference.code_means(run, seen)
     active = np.ones(codes.shape[1], bool) if run.deterministic else estimate.active_units(run, rows)
     baselines = _baselines(run, rows if run.deterministic else rows.subset(estimated))
-    return Findings(run, rows, figures, baselines, run.folder.read_metrics(), seen, codes, active)
+    return Findings(run, rows, figures, baselines, RunFolder.of(run).read_metrics(), seen, codes, active)
 
 
 def _baselines(run: Run, rows: Dataset) -> dict[str, float]:

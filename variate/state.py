@@ -1,0 +1,60 @@
+"""All that training changes, taken out of a trainer and put back: what a resumed run goes on from, bit for bit."""
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from variate.train import Trainer
+
+__all__ = ["capture", "restore", "to_save"]
+
+NUMBERS = ("step", "skipped", "rollbacks", "best", "best_epoch", "seconds", "sums")
+START = "start."  # in front of what was at the start of the epoch, to which a trainer rolls back
+
+
+def capture(trainer: "Trainer") -> dict:
+    """A copy of everything that training changes: tensors under "tensors", plain numbers under "numbers"."""
+    tensors = {f"model.{k}": v for k, v in trainer.model.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in trainer.average.state_dict().items()}
+    for index, state in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
+    numbers = {name: getattr(trainer, name) for name in NUMBERS} | {"bad_run": float(trainer.bad_run)}
+    return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "numbers": copy.deepcopy(numbers)}
+
+
+def to_save(trainer: "Trainer") -> dict:
+    """The same, with the start of an epoch that is under way beside it, in case the resumed run has to roll back."""
+    now, start = capture(trainer), trainer.start
+    if start is not None and start["numbers"]["step"] != trainer.step:
+        now["tensors"] |= {START + name: value for name, value in start["tensors"].items()}
+        now["numbers"]["start"] = start["numbers"]
+    return now
+
+
+def restore(trainer: "Trainer", state: dict) -> None:
+    """The inverse of ``capture`` and of ``to_save``."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "adam": {}, "start": {}}
+    for name, value in state["tensors"].items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    trainer.model.load_state_dict(parts["model"])
+    trainer.average.load_state_dict(parts["average"])
+    adam: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["adam"].items():
+        index, _, key = name.partition(".")
+        adam.setdefault(int(index), {})[key] = _laid_out_as(trainer.parameters[int(index)], value)
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": adam, "param_groups": groups})
+    for name in NUMBERS:
+        setattr(trainer, name, copy.deepcopy(state["numbers"][name]))
+    start = state["numbers"].get("start")
+    trainer.start = {"tensors": parts["start"], "numbers": start} if start else None
+    trainer.bad_run = trainer.worst_run = torch.tensor(state["numbers"]["bad_run"], device=trainer.device)
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """A copy in the parameter's own order in memory: a file has lost it, and the fused optimiser goes by addresses."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value.clone()
