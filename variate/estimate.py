@@ -31,12 +31,24 @@ NEGLIGIBLE_NATS = 15.0  # a label this far below the best one adds less than 1e-
 ROWS = 50
 
 
+FEW_EFFECTIVE = 3  # samples, below which an estimate rests on one or two draws
+
+
 @dataclass(frozen=True)
 class LogLikelihood:
-    """Per row, in nats: the estimate of log p and its Monte-Carlo standard error (delta method), each (n,)."""
+    """Per row: the estimate of log p and its Monte-Carlo standard error (delta method), each (n,) in nats.
+
+    ``samples`` k: with relative variance v of the mean weight, ``effective_samples`` = k / (1 + (k − 1) v), (n,), from
+    1 (one draw has all the weight: log p is too low, and its error larger than it says) to k.
+    """
 
     nats: Tensor
     mc_se: Tensor
+    samples: int = 1
+
+    @property
+    def effective_samples(self) -> Tensor:
+        return self.samples / (1 + (self.samples - 1) * self.mc_se.square().nan_to_num(posinf=1.0))
 
     @property
     def mean(self) -> float:
@@ -108,8 +120,10 @@ def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, m
     """
     if marginal and run.labelled:
         totals = partial(_all_labels, run, samples=samples, seed=seed)
-        return _over_rows(run, data, totals, given=False)[0]
-    return _over_rows(run, data, lambda batch, keys: [_given(run, batch, keys, samples, (seed, "importance"))])[0]
+        return _over_rows(run, data, samples, totals, given=False)[0]
+    return _over_rows(
+        run, data, samples, lambda batch, keys: [_given(run, batch, keys, samples, (seed, "importance"))]
+    )[0]
 
 
 def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) -> tuple[LogLikelihood, LogLikelihood]:
@@ -118,13 +132,17 @@ def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) 
     log p(x) = logsumexp_c [log p(c) + log p(x|c)] with the training rows' frequencies as p(c). Labels that a pilot of
     4 samples puts 15 nats below the best keep the pilot's estimate, which in expectation can only lower the sum.
     """
-    total, given = _over_rows(run, data, partial(_all_labels, run, samples=samples, seed=seed))
+    total, given = _over_rows(run, data, samples, partial(_all_labels, run, samples=samples, seed=seed))
     return total, given
 
 
 @torch.inference_mode()
 def _over_rows(
-    run: Run, data: Dataset, estimate: Callable[[Batch, list[bytes]], list[tuple[Tensor, Tensor]]], given: bool = True
+    run: Run,
+    data: Dataset,
+    samples: int,
+    estimate: Callable[[Batch, list[bytes]], list[tuple[Tensor, Tensor]]],
+    given: bool = True,
 ) -> list[LogLikelihood]:
     """``estimate`` gives (log mean, relative variance) pairs for a batch; one ``LogLikelihood`` for each of them."""
     _refuse_deterministic(run)
@@ -138,7 +156,7 @@ def _over_rows(
             parts.append([(nats[:kept] + run.schema.log_volume_nats, variance[:kept]) for nats, variance in pairs])
             bar.advance(kept)
     joined = [[torch.cat(column) for column in zip(*pairs, strict=True)] for pairs in zip(*parts, strict=True)]
-    return [LogLikelihood(nats, variance.sqrt()) for nats, variance in joined]
+    return [LogLikelihood(nats, variance.sqrt(), samples) for nats, variance in joined]
 
 
 def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, key: tuple) -> tuple[Tensor, Tensor]:

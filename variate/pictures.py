@@ -171,10 +171,14 @@ def as_lines(values: np.ndarray, schema: Schema, span: np.ndarray) -> np.ndarray
     return (lines - low) / np.where(high > low, high - low, 1.0)
 
 
-def line_spans(values: np.ndarray, schema: Schema) -> np.ndarray:
-    """(C, 2): what every channel of raw signals ranges over, but for a thousandth at either end."""
-    lines = _channels_first(values, schema)
-    return np.quantile(lines, (0.001, 0.999), axis=(0, 2)).T
+def line_spans(values: np.ndarray, schema: Schema, drawn: np.ndarray | None = None) -> np.ndarray:
+    """(C, 2): what every channel of raw signals ranges over, but for a thousandth at either end; all of what ``drawn``
+    ones do, so that no spike is cut off."""
+    spans = np.quantile(_channels_first(values, schema), (0.001, 0.999), axis=(0, 2)).T
+    if drawn is None:
+        return spans
+    lines = _channels_first(drawn, schema)
+    return np.stack([np.minimum(spans[:, 0], lines.min((0, 2))), np.maximum(spans[:, 1], lines.max((0, 2)))], axis=1)
 
 
 def _channels_first(values: np.ndarray, schema: Schema) -> np.ndarray:
@@ -235,14 +239,14 @@ def rows_png(values: np.ndarray, schema: Schema, columns: int | None = None) -> 
     """Raw images, volumes or signals side by side, pixel by pixel or in panels, on white."""
     if schema.axes.spatial > 1:
         return encoded(contact_sheet(as_bytes(values, schema), columns))
-    lines = as_lines(values, schema, line_spans(values, schema))
+    lines = as_lines(values, schema, line_spans(values, schema, values))
     return png(panels(lines, None, _square(len(lines), columns), LIGHT))
 
 
 def pairs_png(originals: np.ndarray, copies: np.ndarray, schema: Schema) -> bytes:
     """The same of rows and their copies: images below each other, line by line, and signals in one panel."""
     if schema.axes.spatial == 1:
-        spans = line_spans(originals, schema)
+        spans = line_spans(originals, schema, originals)
         behind, lines = (as_lines(rows, schema, spans) for rows in (originals, copies))
         return png(panels(lines, behind, _square(len(lines), None), LIGHT))
     count, columns = len(originals), min(PAIRS_TO_A_LINE, len(originals))

@@ -40,9 +40,9 @@ class Progress:
     ...         bar.advance(1, elbo=-101.2)
     """
 
-    def __init__(self, description: str, total: float | None = None, unit: str = "it"):
+    def __init__(self, description: str, total: float | None = None, unit: str = "it", done: float = 0):
         self.description, self.total, self.unit = description, total, unit
-        self.done: float = 0
+        self.done = self.before = done  # what was done before does not count for the rate
         self.fields: dict[str, Any] = {}
 
     def __enter__(self) -> Progress:
@@ -69,7 +69,7 @@ class Progress:
 
     def _status(self, seconds: float, running: bool) -> str:
         parts = [_count(self.done, self.total, self.unit)]
-        rate = self.done / seconds if seconds > 0 else 0.0
+        rate = (self.done - self.before) / seconds if seconds > 0 else 0.0
         if rate > 0:
             parts.append(_quantity(rate, self.unit) + "/s")
         if not running:

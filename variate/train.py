@@ -134,8 +134,7 @@ class Trainer:
         on Ctrl-C or SIGTERM, ``UserError`` when training will not stay finite.
         """
         clock = _Clock(save or (lambda: None), every_seconds, minutes)
-        with _signals() as stop, Progress("Training", self.total_steps, unit="step") as bar:
-            bar.advance(self.step)
+        with _signals() as stop, Progress("Training", self.total_steps, "step", self.step) as bar:
             while self.epoch < self.total_epochs and not self._patience_is_over():
                 self.start = self.start or state.capture(self)
                 outcome = self._run_epoch(bar, stop, clock)
@@ -247,10 +246,11 @@ class Trainer:
         fresh = self._fetch(running)
         self._refit(fresh)
         rows = max(fresh["rows"], 1.0)
+        means = self._in_raw_units({name: total / rows for name, total in fresh.items()})
         shown = "bound_nats" if "bound_nats" in fresh else "squared_error"
-        bar.advance(self.step - bar.done, **{shown: f"{fresh[shown] / rows:.2f}"})
+        bar.advance(self.step - bar.done, **{shown: f"{means[shown]:.2f}"})
         if self.on_steps is not None:
-            self.on_steps({"step": self.step} | {name: total / rows for name, total in fresh.items()})
+            self.on_steps({"step": self.step} | means)
 
     def _fetch(self, running: dict[str, Tensor]) -> dict[str, float]:
         """The running sums, taken from the device and added to the epoch's."""

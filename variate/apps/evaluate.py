@@ -89,6 +89,7 @@ def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
         "log_likelihood_mc_se": _finite(total.mean_mc_se),
         "bits_per_dim_se": _finite(-estimate.bits_per_dim(total.se, run)),
         "samples": samples,
+        "effective_samples": float(total.effective_samples.median()),
         "log_likelihood_n": len(chosen),
     }
     if not run.conditional or run.labelled:
@@ -192,6 +193,11 @@ def table(figures: dict) -> str:
             f"standard error {_error(figures['log_likelihood_se'], 2)} nats across rows, "
             f"{_error(figures['log_likelihood_mc_se'], 3)} Monte Carlo alone"
         )
+        if figures["effective_samples"] < estimate.FEW_EFFECTIVE <= figures["samples"]:
+            lines.append(
+                f"               too few samples: in the median row {figures['effective_samples']:.2g} of them are "
+                "effective, so log p is higher than it says; raise --samples"
+            )
     if "conditional_log_likelihood_nats" in figures:
         lines.append("               (the ELBO above bounds log p(x | c))")
     lines += [f"squared error  {figures['mse_per_dim']:>10.5f} per value at the posterior mean"]

@@ -71,6 +71,8 @@ def fit(
     if place.folder is not None:
         make_folder(place.folder.path)
     say(_announcement(whole, settings, trainer))
+    if trainer.step:
+        say(f"resumed after step {trainer.step:,} of {trainer.total_steps:,}")
     keeper = Keeper(place.folder, trainer, settings, whole.schema, keeping)
     run = _train(trainer, keeper, place, whole)
     if fit_prior(run, trainer.train_data) or keeper.behind:
@@ -133,9 +135,18 @@ def _train(trainer: train.Trainer, keeper: Keeper, place: _Place, whole: Dataset
         for record in epochs:
             say(_line(record, trainer, whole))
             keeper.epoch(record, whole.name)
+    _say_how_it_ended(trainer, keeper)
     if keeper.best is None and place.folder is None:
         raise UserError("training ended before its first epoch did: there is nothing to keep.")
     return keeper.best or checkpoint.load(place.folder.path if place.folder else "", place.modules)
+
+
+def _say_how_it_ended(trainer: train.Trainer, keeper: Keeper) -> None:
+    done, best = trainer.epoch, trainer.best_epoch
+    if done < trainer.total_epochs and best < done and not math.isfinite(keeper.keeping.minutes):
+        say(f"stopped after epoch {done}: no better on the validation rows since epoch {best}, whose weights are kept")
+    elif done == trainer.total_epochs and best < done:
+        say(f"best on the validation rows after epoch {best} of {done}, whose weights are kept")
 
 
 def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
@@ -234,7 +245,11 @@ def command(
     if report:
         from variate.apps.report import report as draw_report  # draws with Matplotlib, which is slow to import
 
-        say(f"the report is in {draw_report(run, unseen(run, data, labels))}")
+        try:
+            say(f"the report is in {draw_report(run, unseen(run, data, labels))}")
+        except KeyboardInterrupt:
+            what = f"the model in {out} is complete, its report is not drawn; draw it with: variate report {out} {data}"
+            raise train.Interrupted(what) from None
 
 
 def unseen(run: Run, data: str, labels: Path | None) -> Dataset:

@@ -15,7 +15,8 @@ __all__ = ["score"]
 
 
 def score(run: Run, data: object, labels: object = None, *, samples: int = 64, seed: int = 0) -> dict[str, np.ndarray]:
-    """Per row, each (n,): ``log_likelihood_nats``, its Monte-Carlo error ``mc_se_nats``, and ``bits_per_dim``.
+    """Per row, each (n,): ``log_likelihood_nats``, its Monte-Carlo error ``mc_se_nats``, ``effective_samples`` of
+    ``samples``, and ``bits_per_dim``. Where few samples are effective, log p(x) is too low and the error too small.
 
     log p(x), a conditional model's label summed out; log p(x|c) if the model is conditional on columns. Importance
     weighting with ``samples`` draws (Burda et al. 2016, eq. 8); the same row has the same score in any batch and any
@@ -32,6 +33,7 @@ def score(run: Run, data: object, labels: object = None, *, samples: int = 64, s
     return {
         "log_likelihood_nats": found.nats.numpy(),
         "mc_se_nats": found.mc_se.numpy(),
+        "effective_samples": found.effective_samples.numpy(),
         "bits_per_dim": np.array([estimate.bits_per_dim(nats, run) for nats in found.nats.tolist()]),
     }
 
@@ -57,4 +59,10 @@ def command(run: Path, data: str, *, out: Path, labels: Path | None = None, samp
     trained = checkpoint.load(run)
     scores = score(trained, data, labels, samples=samples, seed=seed)
     save_columns(out, np.stack(list(scores.values()), axis=1), list(scores))
+    few = int((scores.get("effective_samples", np.array([])) < estimate.FEW_EFFECTIVE).sum())
+    if few:
+        say(
+            f"{few:,} rows rest on fewer than {estimate.FEW_EFFECTIVE} effective samples: their log p(x) is too low, "
+            f"and its error larger than it says; raise --samples above {samples}"
+        )
     say(f"{len(next(iter(scores.values()))):,} scores in {out}: {', '.join(scores)}")

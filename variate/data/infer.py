@@ -121,7 +121,7 @@ def _grid(values: np.ndarray, dtype: str, places: bool) -> tuple[int | None, int
         return (256, 1) if places and high <= 255 else (None, 1)
     if high <= 1:
         for divisor in (255, 256):
-            if high * divisor > 255.5 or not _on_grid(values, divisor):
+            if not 0.5 < high * divisor < 255.5 or not _on_grid(values, divisor):
                 continue
             if places or _different(values) >= LEAST_GRID_VALUES:
                 return 256, divisor

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from variate.errors import UserError, suggest
 
-__all__ = ["LAYOUTS", "Layout", "default_layout", "infer_layout", "parse_layout"]
+__all__ = ["LAYOUTS", "Layout", "default_layout", "infer_layout", "parse_layout", "seems_sequential"]
 
 LAYOUTS = ("F", "L", "LC", "CL", "HW", "HWC", "CHW", "DHW", "DHWC", "CDHW")
 MOST_CHANNELS = 4  # of images and volumes: grey, grey + alpha, RGB, RGBA; a longer axis is one of places
+MOST_COMPARED, LEAST_COMPARED = 1000, 16  # rows and columns that tell whether neighbours resemble each other
+NEIGHBOURS, CONTRAST = 0.6, 0.3  # their correlation, and how much it is above that of columns half the way apart
 LEAST_PLACES = 8  # a shorter axis beside a longer one holds a signal's channels
 
 
@@ -80,6 +82,22 @@ def infer_layout(shape: tuple[int, ...]) -> str:
     if len(shape) == 4:
         return "CDHW" if shape[0] <= MOST_CHANNELS < shape[-1] else "DHWC"
     return default_layout(len(shape))
+
+
+def seems_sequential(vectors: np.ndarray) -> bool:
+    """Whether the columns of real vectors (n, d) resemble their neighbours, and distant ones less: a signal's do.
+
+    >>> walks = np.random.default_rng(0).normal(size=(100, 50)).cumsum(1)
+    >>> seems_sequential(walks), seems_sequential(walks[:, np.random.default_rng(0).permutation(50)])
+    (True, False)
+    """
+    some = vectors[:MOST_COMPARED].astype(np.float64)
+    if min(some.shape) < LEAST_COMPARED:
+        return False
+    spread = some.std(0)
+    unit = (some - some.mean(0)) / np.where(spread > 0, spread, 1)
+    near, far = (float((unit[:, gap:] * unit[:, :-gap]).mean()) for gap in (1, unit.shape[1] // 2))
+    return near > NEIGHBOURS and near - far > CONTRAST
 
 
 def parse_layout(name: str, shape: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ from variate.console import say
 from variate.data import named, sources
 from variate.data.dataset import Dataset
 from variate.data.infer import Known, infer_known, infer_schema
+from variate.data.layout import seems_sequential
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.progress import track
@@ -62,6 +63,9 @@ def load(
         labels = _label_file(labels, part, values)
         name, part = "array", "all"
     rows = _dataset(values, labels, name, part, levels, layout, like)
+    if like is None and layout is None and rows.schema.layout == "F" and not rows.schema.is_mass:
+        if seems_sequential(rows.values.numpy()):
+            say("neighbouring columns resemble each other: if the rows are signals, say so with --layout L")
     return replace(rows, schema=replace(rows.schema, resized=True)) if resized else rows
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from variate import estimate, inference
@@ -47,7 +48,14 @@ class Findings:
         if not schema.axes.spatial:
             return None
         some = self.rows.subset(-(-SPAN_VALUES // schema.size)).values.numpy()
-        return Panels(schema, some) if schema.axes.spatial == 1 else Sheets(schema, some)
+        if schema.axes.spatial > 1:
+            return Sheets(schema, some)
+        return Panels(schema, some, np.concatenate([self.spread(count).values.numpy() for count in (6, 12)]))
+
+    def spread(self, count: int) -> Dataset:
+        """So many of the rows, from the first to the last: folders and tables may be sorted."""
+        places = torch.linspace(0, len(self.rows) - 1, min(count, len(self.rows))).round().long()
+        return self.rows.rows(places)
 
     @property
     def units(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ __all__ = ["as_json", "rows", "text"]
 
 EXPLAINED = {  # figure → (label, note), in the order of the table
     "data": ("data", "what was measured"),
-    "n": ("rows", "of them"),
+    "n": ("rows", ""),
     "convention": ("what is scored", ""),
     "log_likelihood_nats": (
         "log p(x)",
@@ -26,7 +26,8 @@ EXPLAINED = {  # figure → (label, note), in the order of the table
     "log_likelihood_mc_se": ("· Monte Carlo alone", "nats: what more samples would remove"),
     "bits_per_dim_se": ("· standard error", "bits/dim, across rows"),
     "samples": ("· samples k", "draws of z per row"),
-    "log_likelihood_n": ("· rows", "a fixed, seeded subset"),
+    "effective_samples": ("· effective ones", "in the median row; near 1, log p is higher than it says"),
+    "log_likelihood_n": ("· rows", "all, or a fixed, seeded subset"),
     "elbo_nats": ("ELBO", "nats per example, all rows, one draw of z each"),
     "elbo_bits_per_dim": ("· in bits/dim", ""),
     "distortion_nats": ("· distortion", "nats, −E[log p(x | z)]"),
@@ -71,7 +72,11 @@ def _facts(found: Findings) -> dict[str, tuple[str, object, str]]:
     }
     for record in last:
         facts["epochs"] = ("epochs", record["epoch"], f"{record['step']:,} steps")
-        facts["seconds"] = ("wall time", record["seconds"], "seconds of training, on the machine that trained it")
+        facts["seconds"] = (
+            "wall time",
+            record["seconds"],
+            "seconds of training and validation, on the machine that trained it",
+        )
     if not run.deterministic:
         facts["evaluation_seed"] = ("seed of the estimates", EVALUATION_SEED, "of the Monte-Carlo noise")
     return facts

@@ -15,15 +15,15 @@ HIGH, LOW, RUNG = 0.6, 0.4, 0.16  # a panel's height over its width
 
 
 class Panels(Gallery):
-    """``rows``: raw ones that say from where to where a panel reaches."""
+    """``rows``: raw ones that say from where to where a panel reaches, and ``drawn`` ones that it must hold."""
 
     noun = "signals"
-    paired = "Broad and pale, the first {which}{noun}; thin, each decoded from its {code}."
+    paired = "Broad and pale, {which}{noun}, evenly spaced; thin, each decoded from its {code}."
     joined = "Broad and pale, above and below: two {which}{noun}{of_one}. Thin, between them, {steps}."
 
-    def __init__(self, schema: Schema, rows: np.ndarray):
+    def __init__(self, schema: Schema, rows: np.ndarray, drawn: np.ndarray):
         super().__init__(schema, SIZES)
-        self.spans = pictures.line_spans(rows, schema)
+        self.spans = pictures.line_spans(rows, schema, drawn)
         if len(self.spans) > 1:
             hues = pictures.HUES[: min(len(self.spans), pictures.MOST_LINES)]
             self.keys = tuple((hue, f"channel {channel}") for channel, hue in enumerate(hues))

@@ -14,15 +14,14 @@ def draw(found: Findings) -> Section:
     gallery, schema = found.gallery, found.run.schema
     if gallery is None:
         return Section(TITLE, "", [columns.reconstructions(found)])
-    first = found.rows.rows(slice(0, gallery.sizes.first))
-    pairs = found.rows.rows(slice(0, gallery.sizes.pairs))
+    first, pairs = found.spread(gallery.sizes.first), found.spread(gallery.sizes.pairs)
     labels = classes.names_of(first.labels, schema)
     data = gallery.grid(first.values.numpy(), gallery.sizes.first, wide=True)
     copies = gallery.pairs(pairs.values.numpy(), inference.reconstruct(found.run, pairs))
     caption = gallery.paired.format(which=found.which, noun=gallery.noun, code=found.code)
     if found.run.binarize != "none":
         caption += f" The encoder sees them binarised ({found.run.binarize})."
-    said = f"The first {len(first)} {found.which}{gallery.noun}."
+    said = f"{len(first)} {found.which}{gallery.noun}, evenly spaced."
     drawn = [
         gallery.picture("data", "Data.", said, data, len(first), columns=labels, wide=True),
         gallery.picture("reconstructions", "Reconstructions.", caption, copies, 2 * len(pairs), wide=True),

@@ -17,7 +17,7 @@ LARGEST_SMALL = 48  # pixels along a side
 class Sheets(Gallery):
     """``rows``: raw ones that say how bright a number is drawn, if it is not one of so many levels."""
 
-    paired = "Above, the first {which}{noun}; below, each decoded from its {code}."
+    paired = "Above, {which}{noun}, evenly spaced; below, each decoded from its {code}."
     joined = "First and last column: two {which}{noun}{of_one}. Between them, {steps}."
 
     def __init__(self, schema: Schema, rows: np.ndarray):
