@@ -17,6 +17,7 @@ from variate import inference, pictures
 from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
 from variate.apps.report import report
+from variate.data.dataset import Dataset
 from variate.data.infer import infer_schema
 from variate.data.load import load
 from variate.data.schema import Schema
@@ -213,6 +214,10 @@ def test_names_and_titles_are_escaped_and_cut():
 # ---------------------------------------------------------------- images
 
 
+def spaced(rows: Dataset, count: int) -> np.ndarray:
+    return np.array([round(place * (len(rows) - 1) / (count - 1)) for place in range(count)])
+
+
 @pytest.mark.parametrize(("name", "mean"), [("means", True), ("draws", False)])
 def test_one_line_of_samples_for_each_class(run, page, name, mean):
     labels = torch.arange(10).repeat_interleave(COLUMNS)
@@ -222,14 +227,14 @@ def test_one_line_of_samples_for_each_class(run, page, name, mean):
 
 
 def test_originals_stand_over_reconstructions(run, digits, page):
-    pairs = digits.rows(slice(0, PAIRS))
+    pairs = digits.rows(torch.from_numpy(spaced(digits, PAIRS)))
     both = np.concatenate([pairs.values.numpy(), inference.reconstruct(run, pairs)])
     found = tiles(page.images["reconstructions"], run.schema, 2 * PAIRS, PAIRS)
     assert np.array_equal(found, pictures.as_bytes(both, run.schema))
 
 
-def test_data_are_the_first_ten(digits, page):
-    expected = pictures.as_bytes(digits.values[:10].numpy(), digits.schema)
+def test_data_are_ten_from_the_first_to_the_last(digits, page):
+    expected = pictures.as_bytes(digits.values.numpy()[spaced(digits, 10)], digits.schema)
     assert np.array_equal(tiles(page.images["data"], digits.schema, 10, 10), expected)
 
 
@@ -264,8 +269,9 @@ def test_colours_are_the_data_s_whichever_way_they_lie(shown, layout):
     rows = load(np.moveaxis(values, -1, 1) if layout == "CHW" else values, words, layout=layout)
     assert (rows.schema.layout, rows.schema.levels, rows.schema.divisor) == (layout, 256, 255)
     _, page = shown(rows, context={"name": "none"})
-    assert np.array_equal(tiles(page.images["data"], rows.schema, 10, 10), levels[:10])
-    assert page.names[:10].count(LONG) == 3 and page.names[:10].count(classes.NO_LABEL) == 4
+    chosen = spaced(rows, 10)
+    assert np.array_equal(tiles(page.images["data"], rows.schema, 10, 10), levels[chosen])
+    assert page.names[:10] == [word or classes.NO_LABEL for word in words[chosen]]
     assert page.colours.keys() == {"b", LONG, classes.NO_LABEL}
 
 
@@ -281,7 +287,7 @@ def test_volumes_show_their_middle_slices(shown):
     values = np.random.default_rng(0).integers(0, 256, size=(30, 4, 6, 5), dtype=np.uint8)
     rows = load(values, layout="DHW")
     run, page = shown(rows)
-    assert np.array_equal(tiles(page.images["data"], rows.schema, 10, 10), values[:10, 2])
+    assert np.array_equal(tiles(page.images["data"], rows.schema, 10, 10), values[spaced(rows, 10), 2])
     means = inference.sample(run, COLUMNS * 8, mean=True)[:, 2]
     assert np.array_equal(tiles(page.images["means"], rows.schema, COLUMNS * 8, COLUMNS), means)
     assert "the middle slice, number 2 of 0 to 3" in page.text
@@ -374,6 +380,9 @@ def test_every_channel_has_a_scale_of_its_own(layout, shape):
     assert spans == pytest.approx(np.stack([low, high], axis=1))
     expected = (lines - low[:, None]) / (high - low)[:, None]
     assert pictures.as_lines(values, schema, spans) == pytest.approx(expected)
+    wider = pictures.line_spans(values, schema, values[:5])
+    assert (pictures.as_lines(values[:5], schema, wider) >= 0).all() and (wider[:, 1] >= spans[:, 1]).all()
+    assert (pictures.as_lines(values[:5], schema, wider) <= 1).all() and (wider[:, 0] <= spans[:, 0]).all()
 
 
 @pytest.fixture
@@ -395,7 +404,8 @@ def test_signals_are_lines(shown, drawn_panels):
     values = rng.normal(size=(40, 9, 2)).astype(np.float32)
     rows = load(values, np.array(["walk", "run"] * 20), layout="LC")
     run, page = shown(rows)
-    spans = pictures.line_spans(values, rows.schema)
+    six, twelve = spaced(rows, 6), spaced(rows, 12)
+    spans = pictures.line_spans(values, rows.schema, values[[*six, *twelve]])
 
     def lines(raw):
         return pictures.as_lines(raw, rows.schema, spans)
@@ -403,9 +413,9 @@ def test_signals_are_lines(shown, drawn_panels):
     means, _, data, copies, *planes, paths = drawn_panels
     told = torch.arange(2).repeat_interleave(6)
     assert np.array_equal(means[0], lines(inference.sample(run, 12, told, mean=True)))
-    assert np.array_equal(data[0], lines(values[:6]))
-    assert np.array_equal(copies[1], lines(values[:12]))
-    assert np.array_equal(copies[0], lines(inference.reconstruct(run, rows.rows(slice(0, 12)))))
+    assert np.array_equal(data[0], lines(values[six]))
+    assert np.array_equal(copies[1], lines(values[twelve]))
+    assert np.array_equal(copies[0], lines(inference.reconstruct(run, rows.rows(torch.from_numpy(twelve)))))
     assert len(planes) == 2 and all(len(plane[0]) == 49 for plane in planes)
     ladder = paths[1].reshape(12, 2, 2, 9)  # rungs, paths; classes in alphabetical order
     assert np.array_equal(ladder[0], lines(values[[1, 0]])) and np.array_equal(ladder[-1], lines(values[[3, 2]]))
@@ -533,10 +543,11 @@ def test_columns_go_along_an_interpolation(shown, drawn_panels):
     run, _ = shown(rows, context={"name": "columns"})
     lines = drawn_panels[-1][0].reshape(12, 4, 9)
     ends = inference.code_means(run, rows.rows(slice(0, 2)))
+    drawn = values[[*spaced(rows, 6), *spaced(rows, 12)]]
     third = torch.lerp(ends[:1], ends[1:], torch.tensor(1 / 3, dtype=ends.dtype))
     told = torch.from_numpy(known[:1] * 2 / 3 + known[1:2] / 3)
     expected = pictures.as_lines(
-        inference.decode(run, third, told), rows.schema, pictures.line_spans(values, rows.schema)
+        inference.decode(run, third, told), rows.schema, pictures.line_spans(values, rows.schema, drawn)
     )
     assert lines[4, 0] == pytest.approx(expected[0, 0], abs=1e-6)
 
