@@ -11,7 +11,7 @@ from helpers_runs import TINY, bits, data_of, run, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variate import estimate
+from variate import cli, estimate, noise
 from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
 from variate.data.dataset import Dataset
@@ -322,3 +322,24 @@ def test_the_monte_carlo_error_of_a_sum_over_labels_is_that_of_the_estimates():
     spread = torch.stack([one.nats for one in found]).std(0)
     told = torch.stack([one.mc_se for one in found]).square().mean(0).sqrt()
     assert float((told / spread).log().mean().exp()) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("samples", [2, 7, 40])
+def test_effective_samples_are_kishs(samples):
+    """(Σ w)² / Σ w² of the very weights whose mean the estimate is."""
+    trained = run("table")
+    data = rows_of("table").under(trained.schema)
+    found = estimate.log_likelihood(trained, data, samples)
+    keys, batch = noise.row_keys(data.values), data.batch(slice(None))
+    weights = estimate._log_weights(trained, batch, None, keys, samples, (0, "importance")).exp()
+    kish = weights.sum(0) ** 2 / (weights**2).sum(0)
+    torch.testing.assert_close(found.effective_samples, kish, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_rest_on_one_draw_are_named(tmp_path, capfd):
+    """An anomaly far out: no draw of the posterior is like another."""
+    np.save(tmp_path / "odd.npy", np.concatenate([table(3), 60 + 40 * table(2)]))
+    cli.main(["score", str(run("table").path.parent), str(tmp_path / "odd.npy"), "--out", str(tmp_path / "odd.csv")])
+    columns = np.genfromtxt(tmp_path / "odd.csv", delimiter=",", names=True)
+    few = int((columns["effective_samples"] < estimate.FEW_EFFECTIVE).sum())
+    assert few and f"{few} rows rest on fewer than 3 effective samples" in capfd.readouterr().err
