@@ -358,3 +358,10 @@ def test_the_warm_up_of_vectors_is_a_fifth_of_a_short_run(rows, epochs, steps):
     settings = [f"train.epochs={epochs}", "train.least_steps=0", f"train.batch_size={max(10, rows // 20)}"]
     chosen = config.resolve(config.load_recipe("vector", settings), load(table(rows)))
     assert chosen["objective"]["warmup_steps"] == steps
+
+
+@pytest.mark.parametrize(("shape", "beta"), [((8, 8), 2.0), ((16,), 1.0), ((8, 8, 8), 1.0)])
+def test_only_images_are_drawn_better_than_likely(shape, beta):
+    layout = {1: "L", 2: "HW", 3: "DHW"}[len(shape)]
+    chosen = config.resolve(config.load_recipe("vae"), load(pixels(20, shape), layout=layout))
+    assert chosen["objective"]["beta"] == beta

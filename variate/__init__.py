@@ -1,6 +1,7 @@
 """variate learns the distribution of data with (variational) autoencoders and puts it to work."""
 
 import importlib
+from typing import Any
 
 __all__ = [
     "VAE",
@@ -27,7 +28,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: ``import variate`` alone stays instant and free of torch."""
     if name not in __all__:
         raise AttributeError(f"module 'variate' has no attribute {name!r}")

@@ -114,5 +114,5 @@ def _checksum(tensors: dict[str, Tensor], described: dict) -> str:
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name].detach().cpu().numpy())
         hashed.update(f"{name} {array.dtype} {array.shape}".encode())
-        hashed.update(array.reshape(-1).view(np.uint8))
+        hashed.update(array.tobytes())
     return hashed.hexdigest()

@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -126,7 +126,7 @@ class Trainer:
 
     def epochs(
         self, save: Callable[[], None] | None = None, *, every_seconds: float = math.inf, minutes: float = math.inf
-    ) -> Iterator[dict]:
+    ) -> Generator[dict, None, None]:
         """Train epoch by epoch, yielding one record of metrics after each.
 
         ``save`` keeps the state: every so many seconds within an epoch, and when interrupted; at an epoch's end that is

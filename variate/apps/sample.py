@@ -50,7 +50,7 @@ def _classes(schema: Schema, condition: object) -> Tensor:
         words = [condition] if condition in names else [w for part in condition.split(",") for w in _span(part, names)]
     else:  # as they may stand in the labels that a model is trained with
         known = infer_known(np.atleast_1d(np.asarray(condition)), schema)
-        labels = np.zeros(0) if known.labels is None else known.labels
+        labels: list[int] = [] if known.labels is None else known.labels.tolist()
         words = [known.names[label] if label >= 0 else "" for label in labels]
     strangers = [word for word in words if word not in names]
     if strangers or not words:
