@@ -38,6 +38,7 @@ def estimator_bias(samples: int) -> dict[str, float]:
     """Part (a), for an untrained model with a linear decoder, on rows drawn from that model."""
     data = load(np.random.default_rng(1).normal(size=(1000, DIMENSIONS)))
     overrides = ["encoder.hidden=[]", "decoder.hidden=[]", f"latent.size={FACTORS}", "posterior.name=full"]
+    overrides += ["objective.warmup_steps=0"]
     settings = config.load_recipe("vector", overrides) | {"likelihood": {"name": "gaussian", "sigma": SIGMA}}
     model = config.build(settings, data.schema)[0].requires_grad_(False)
     head = model.likelihood.head.linear

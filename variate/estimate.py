@@ -179,17 +179,20 @@ def _all_labels(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: i
     known = batch.context is not None and bool((batch.context >= 0).all())
     given = batch.context.unsqueeze(0) if known and batch.context is not None else pilot.argmax(0, keepdim=True)
     needed.scatter_(0, given, True)
+    summed = torch.full((samples, len(keys)), -math.inf, dtype=torch.float64)  # of every draw: the labels share them
     for label in range(len(counts)):
         chosen = needed[label].nonzero().squeeze(-1)
         if len(chosen):
             part = Batch(batch.input[chosen], batch.target[chosen], context=torch.full((len(chosen),), label))
-            noise_key = (seed, "importance", label)  # of its own: errors of several labels do not add up
-            found = _given(run, part, [keys[i] for i in chosen], samples, noise_key)
-            estimates[label, chosen], variances[label, chosen] = found
+            some = [keys[i] for i in chosen]
+            weights = _log_weights(run, part, part.context, some, samples, (seed, "importance"))
+            estimates[label, chosen], variances[label, chosen] = _log_mean(weights)
+            summed[:, chosen] = torch.logaddexp(summed[:, chosen], weights + log_prior[label])
     joint = estimates + log_prior.unsqueeze(-1)
     total = torch.logsumexp(joint, 0)
-    share = (joint - total).exp()
-    spread = (share**2 * torch.where(share > 0, variances, 0.0)).sum(0)
+    sure, spread = _log_mean(summed)
+    left = torch.where(needed, 0.0, (joint - total).exp() ** 2 * variances).sum(0)
+    spread = spread * (sure - total).exp() ** 2 + left
     return [(total, spread), (estimates.gather(0, given)[0], variances.gather(0, given)[0])]
 
 
