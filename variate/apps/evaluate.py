@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from variate import baselines, checkpoint, estimate, inference
 from variate.checkpoint import Run
+from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.errors import UserError
@@ -165,6 +166,12 @@ def command(
         whole = load(train or data.partition(":")[0], like=trained.schema)
         figures["baselines"] = compare(trained, whole.split(trained.info["seed"])[0], test)
     print(json.dumps(figures, sort_keys=True) if json_ else table(figures))
+    effective = figures.get("effective_samples", samples)
+    if effective < estimate.FEW_EFFECTIVE <= samples:
+        say(
+            f"in the median row {effective:.2g} of {samples} samples are effective: log p is higher than it says; "
+            "raise --samples"
+        )
 
 
 def _error(number: float | None, digits: int) -> str:
@@ -193,11 +200,6 @@ def table(figures: dict) -> str:
             f"standard error {_error(figures['log_likelihood_se'], 2)} nats across rows, "
             f"{_error(figures['log_likelihood_mc_se'], 3)} Monte Carlo alone"
         )
-        if figures["effective_samples"] < estimate.FEW_EFFECTIVE <= figures["samples"]:
-            lines.append(
-                f"               too few samples: in the median row {figures['effective_samples']:.2g} of them are "
-                "effective, so log p is higher than it says; raise --samples"
-            )
     if "conditional_log_likelihood_nats" in figures:
         lines.append("               (the ELBO above bounds log p(x | c))")
     lines += [f"squared error  {figures['mse_per_dim']:>10.5f} per value at the posterior mean"]
