@@ -216,8 +216,8 @@ class TestDetachedDensity:
         """Gradients with respect to the bias of μ of log q and of its detached twin, and −Σ L⁻ᵀ ε."""
         noise, bias = case.noise(5), case.latent.posterior.linear.bias
         (group,) = case.latent.infer(case.features, case.context, noise).groups
-        torch.testing.assert_close(group.log_q_detached(), group.log_q)
-        sums = (group.log_q.sum(), group.log_q_detached().sum())
+        torch.testing.assert_close(group.held().log_prob(group.z), group.log_q)
+        sums = (group.log_q.sum(), group.held().log_prob(group.z).sum())
         whole, detached = (torch.autograd.grad(s, bias, retain_graph=True)[0][:SIZE] for s in sums)
         covariance = [np.atleast_2d(law.cov) for law in scipy_laws(case.latent.posterior(case.features))]
         factors = np.linalg.cholesky(np.stack(covariance))
@@ -233,9 +233,9 @@ class TestDetachedDensity:
         with torch.no_grad():
             noise = case.noise(2)
         (group,) = case.latent.infer(case.features.detach(), case.context, noise).groups
-        along = torch.autograd.grad(group.log_q_detached().sum(), group.z, retain_graph=True)[0]
+        along = torch.autograd.grad(group.held().log_prob(group.z).sum(), group.z, retain_graph=True)[0]
         through = torch.autograd.grad(group.z, case.latent.posterior.linear.weight, along, retain_graph=True)[0]
-        all_of_it = torch.autograd.grad(group.log_q_detached().sum(), case.latent.posterior.linear.weight)[0]
+        all_of_it = torch.autograd.grad(group.held().log_prob(group.z).sum(), case.latent.posterior.linear.weight)[0]
         torch.testing.assert_close(all_of_it, through)
 
 
@@ -319,10 +319,12 @@ class TestPoint:
 
 def test_rates_without_a_closed_form_are_estimated_from_the_draws():
     """Where there is nothing better: the mean of log q − log p, one entry per row."""
-    log_q, log_p = torch.randn(2, 9, ROWS)
-    group = latents.Group(torch.zeros(9, ROWS, SIZE), log_q, log_p, None, log_q.detach)
-    (rate,) = latents.Draw((group,), group.z).rates_nats()
-    np.testing.assert_allclose(rate, (log_q - log_p).numpy().mean(0)[:, None], rtol=1e-5)
+    z = torch.randn(9, ROWS, 1)
+    q, p = torch.distributions.Laplace(0.0, 1.0), torch.distributions.Cauchy(0.0, 1.0)
+    group = latents.Group(z.squeeze(-1), q, p, None, lambda: q)
+    (rate,) = latents.Draw((group,), z).rates_nats()
+    expected = scipy.stats.laplace.logpdf(group.z) - scipy.stats.cauchy.logpdf(group.z)
+    np.testing.assert_allclose(rate, expected.mean(0)[:, None], rtol=1e-4)
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

