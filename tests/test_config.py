@@ -201,7 +201,7 @@ TYPES = {
     "train.epochs": ["0", "-1", "1.5", "many", "true", "[1]"],
     "train.batch_size": ["0", "-1", "1.5", "true"],
     "train.learning_rate": ["0", "-0.1", "nan", "inf", "fast", "true"],
-    "train.schedule": ["3", "linear", "[]"],
+    "train.schedule": ["3", "straight", "[]"],
     "train.rampup_steps": ["-1", "1.5"],
     "train.clip_norm": ["-1", "nan", "tight"],
     "train.ema": ["1", "1.5", "-0.1", "nan"],

@@ -50,8 +50,8 @@ class Watched(Dataset):
 
     hook: Callable[[int], float] = field(default=lambda step: 0.0)
 
-    def batch(self, index, binarize="none", *key):
-        batch = super().batch(index, binarize, *key)
+    def batch(self, index, binarize="none", *key, part=slice(None)):
+        batch = super().batch(index, binarize, *key, part=part)
         addend = self.hook(key[1]) if key else 0.0
         return batch._replace(input=batch.input + addend, target=batch.target + addend)
 
@@ -306,8 +306,8 @@ def test_training_that_never_stays_finite_is_given_up_with_advice():
 def test_a_rollback_is_told_and_recorded(tmp_path, monkeypatch, capsys):
     hook, plain = poison(*range(15, 20)), Dataset.batch
 
-    def poisoned(self, index, binarize="none", *key):
-        batch = plain(self, index, binarize, *key)
+    def poisoned(self, index, binarize="none", *key, part=slice(None)):
+        batch = plain(self, index, binarize, *key, part=part)
         return batch._replace(target=batch.target + hook(key[1])) if key else batch
 
     monkeypatch.setattr(Dataset, "batch", poisoned)
@@ -370,13 +370,15 @@ def test_validation_judges_the_averaged_weights():
     assert trained.validate() != pytest.approx(last["validation"])
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_the_learning_rate_follows_its_formula(schedule):
     trained = trainer(epochs=10, rampup_steps=8, schedule=schedule)
     for trained.step in range(30):
         expected = 0.01 * min(1, (trained.step + 1) / 8)
         if schedule == "cosine":
             expected *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * trained.step / 30))
+        if schedule == "linear":
+            expected *= 1 - 0.99 * trained.step / 30
         assert trained.learning_rate() == pytest.approx(expected, rel=1e-12)
 
 

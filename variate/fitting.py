@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from variate import config, inference, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.errors import UserError, whole_number
+from variate.processes import Processes, device_of
 
 __all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
@@ -47,11 +47,11 @@ class Asked:
 
 
 def trainer_for(
-    settings: dict[str, dict], whole: Dataset, seed: int, device: str, modules: dict[str, nn.Module] | None
+    settings: dict[str, dict], whole: Dataset, seed: int, group: Processes, modules: dict[str, nn.Module] | None
 ) -> train.Trainer:
     """A trainer with seeded weights; a seeded sixth of the rows is held out for validation."""
     _check_known(settings, whole)
-    return _assembled(settings, *whole.split(seed), seed, device, modules)
+    return _assembled(settings, *whole.split(seed), seed, group, modules)
 
 
 def _assembled(
@@ -59,15 +59,15 @@ def _assembled(
     train_rows: Dataset,
     valid_rows: Dataset,
     seed: int,
-    device: str,
+    group: Processes,
     modules: dict[str, nn.Module] | None,
 ) -> train.Trainer:
     model, objective, training = config.build(settings, train_rows.schema, seed, modules)
     model.likelihood.start_at(train_rows.subset(START_ROWS).batch(slice(None)).target)
-    name, place = settings["data"]["binarize"], _device(device)
+    name, place = settings["data"]["binarize"], group.device
     valid_rows = valid_rows.binarized(name)
     step = train.Step(model, objective).to(place)
-    return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name)
+    return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name, group)
 
 
 def _check_known(settings: dict[str, dict], rows: Dataset) -> None:
@@ -83,16 +83,6 @@ def _check_known(settings: dict[str, dict], rows: Dataset) -> None:
             f"{missing:,} rows of {rows.name} have no label, which a conditional model needs: leave those rows out, or "
             "learn from them with --recipe semi-supervised."
         )
-
-
-def _device(name: str) -> torch.device:
-    """ "auto" is the GPU if there is one."""
-    try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):  # torch's ways to say that a device is unknown or absent
-        raise UserError(f"--device {name} is not to be had here: use auto, cpu or cuda.") from None
-    return device
 
 
 def snapshot(trainer: train.Trainer, settings: dict, data: str, path: Path = UNSAVED) -> Run:
@@ -139,7 +129,7 @@ class Stream:
             settings, rows = before.config, rows.under(before.schema)
         self.settings = settings | {"train": settings["train"] | {"schedule": "constant"}}
         _check_known(self.settings, rows)
-        self.trainer = _assembled(self.settings, rows, rows, seed, device, modules)
+        self.trainer = _assembled(self.settings, rows, rows, seed, Processes(device=device_of(device)), modules)
         if before is not None:
             self.trainer.restart_from(before.model)
 

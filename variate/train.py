@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from variate import noise, state
-from variate.config import Training
+from variate.config import SCHEDULES, Training
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.errors import UserError
 from variate.model import Model
 from variate.networks.own import Own
 from variate.objectives import Objective, Terms
+from variate.precision import products
+from variate.processes import Processes
 from variate.progress import Progress
 
 __all__ = ["Interrupted", "Step", "Trainer", "total_terms"]
@@ -82,6 +84,7 @@ class Trainer:
     valid_data: Dataset
     seed: int = 0
     binarize: str = "none"  # what is drawn anew at every step; validation rows come as they are to be scored
+    group: Processes = Processes()
     step: int = 0
     skipped: int = 0
     rollbacks: int = 0
@@ -106,6 +109,12 @@ class Trainer:
         rows = len(self.train_data)
         self.steps_per_epoch, self.total_epochs = self.training.steps_per_epoch(rows), self.training.total_epochs(rows)
         self.batch_size = min(self.training.batch_size, rows)
+        if self.batch_size < self.group.count * self.training.accumulate:
+            raise UserError(
+                f"a batch of {self.batch_size} rows cannot be parted among {self.group.count} processes in "
+                f"{self.training.accumulate} pieces each: raise train.batch_size or lower train.accumulate."
+            )
+        self.differentiated = self.group.wrap(self.step_module, self._leaves_parameters_unused())
         self.bad_run = self.worst_run = torch.zeros((), device=self.device)
         self.start: dict | None = None  # what the epoch under way began with
         self.on_steps: Callable[[dict], None] | None = None  # told the means of every few steps
@@ -123,9 +132,7 @@ class Trainer:
     def learning_rate(self) -> float:
         rate = self.training.learning_rate * 0.5**self.rollbacks
         rate *= min(1.0, (self.step + 1) / max(1, self.training.rampup_steps))
-        if self.training.schedule == "constant":
-            return rate
-        return rate * (0.01 + 0.99 * (1 + math.cos(math.pi * self.step / self.total_steps)) / 2)
+        return rate * SCHEDULES[self.training.schedule](self.step / self.total_steps)
 
     def epochs(
         self, save: Callable[[], None] | None = None, *, every_seconds: float = math.inf, minutes: float = math.inf
@@ -140,7 +147,8 @@ class Trainer:
         with _signals() as stop, Progress("Training", self.total_steps, "step", self.step) as bar:
             while self.epoch < self.total_epochs and not self._patience_is_over():
                 self.start = self.start or state.capture(self)
-                outcome = self._run_epoch(bar, stop, clock)
+                with products(self.training.precision):
+                    outcome = self._run_epoch(bar, stop, clock)
                 if outcome == "stop":
                     raise self._interrupted(clock)
                 if outcome == "diverged":
@@ -151,7 +159,7 @@ class Trainer:
                 yield self._end_of_epoch()
                 if outcome == "time":
                     return
-                if stop.is_set() and self.epoch < self.total_epochs:
+                if self.group.any(stop.is_set()) and self.epoch < self.total_epochs:
                     raise self._interrupted(clock)
 
     def _draw_from(self, rows: Dataset) -> None:
@@ -166,7 +174,7 @@ class Trainer:
         self._draw_from(rows)
         running = {}
         order = noise.permutation(self.seed, "stream", self.step, n=len(rows)).to(self.device)
-        with Progress("Learning", len(rows), unit="rows") as bar:
+        with products(self.training.precision), Progress("Learning", len(rows), unit="rows") as bar:
             for index in order.split(self.training.batch_size):
                 for name, total in self._one_step(index).items():
                     running[name] = running.get(name, 0) + total
@@ -197,11 +205,14 @@ class Trainer:
                 self.seconds += clock.lap()
                 if self.worst_run.item() >= BAD_STEPS_IN_A_ROW:
                     return "diverged"
+                stopped, over = self.group.total([float(stop.is_set()), float(clock.is_over())])
                 if self.step < end:
-                    if stop.is_set() or clock.is_over():
-                        return "stop" if stop.is_set() else "time"
+                    if stopped or over:
+                        return "stop" if stopped else "time"
                     clock.save_if_due()
-        return "time" if clock.is_over() else "done"
+                elif over:
+                    return "time"
+        return "done"
 
     def _with_labelled(self, index: Tensor) -> Tensor:
         """The rows of a step, and beside them some with a label, where a labelling would else see hardly any."""
@@ -214,13 +225,14 @@ class Trainer:
 
     def _one_step(self, index: Tensor) -> dict[str, Tensor]:
         """One optimiser step; a non-finite gradient leaves weights, moments and averages alone, without a sync."""
-        batch = self.drawn_from.batch(index, self.redrawn, self.seed, self.step)
-        shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
-        draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)
-        # one's own networks may draw from the global generator, whose state is the user's
-        with noise.seeded(self.seed, "own networks", self.step) if self.has_own_networks else nullcontext():
-            loss, terms = self.step_module(batch, draws, self.step)
-        loss.backward()
+        parts = self.group.parts(len(index), self.training.accumulate)
+        totals: dict[str, Tensor] = {}
+        for place, part in enumerate(parts):
+            # the processes put their gradients together once, with the last piece
+            alone = self.group.count > 1 and place + 1 < len(parts)
+            with self.differentiated.no_sync() if alone else nullcontext():
+                for name, total in self._differentiate(index, part).items():
+                    totals[name] = totals[name] + total if name in totals else total
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = nn.utils.get_total_norm(gradients, foreach=True)
         if self.training.clip_norm:
@@ -236,9 +248,35 @@ class Trainer:
         self.step += 1
         self.bad_run = (self.bad_run + 1) * bad
         self.worst_run = torch.maximum(self.worst_run, self.bad_run)
-        totals = total_terms(terms)
-        counted = torch.stack([*totals.values(), torch.full_like(good, len(index))]).nan_to_num_().mul_(good)
-        return dict(zip([*totals, "rows"], counted.unbind(), strict=True)) | {"skipped": bad}
+        counted = torch.stack(list(totals.values())).nan_to_num_().mul_(good)
+        return dict(zip(totals, counted.unbind(), strict=True)) | {"skipped": bad}
+
+    def _differentiate(self, index: Tensor, part: slice) -> dict[str, Tensor]:
+        """The gradient of this part of a batch is added to the weights'; the sums of its terms, and its rows."""
+        batch = self.drawn_from.batch(index, self.redrawn, self.seed, self.step, part=part)
+        shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
+        draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)[:, part]
+        # one's own networks may draw from the global generator, whose state is the user's
+        key = (self.seed, "own networks", self.step, part.start)
+        with noise.seeded(*key) if self.has_own_networks else nullcontext():
+            loss, terms = self.differentiated(batch, draws, self.step)
+        rows = len(batch.input)
+        (
+            loss * (rows * self.group.count / len(index))
+        ).backward()  # the mean over the whole batch, which processes average
+        return total_terms(terms) | {"rows": torch.full((), float(rows), device=self.device)}
+
+    def _leaves_parameters_unused(self) -> bool:
+        """Whether some parameters get no gradient, as the prior of an autoencoder, or not in every step."""
+        if self.group.count == 1 or self.model.labelling is not None:
+            return True
+        index = torch.zeros(1, dtype=torch.int64, device=self.device)
+        draws = torch.zeros(self.step_module.objective.samples, 1, self.model.latent.noise_size, device=self.device)
+        loss, _ = self.step_module(self.drawn_from.batch(index, self.redrawn, 0), draws, 0)
+        loss.backward()
+        unused = any(parameter.grad is None for parameter in self.parameters)
+        self.optimizer.zero_grad()
+        return unused
 
     @torch.no_grad()
     def _average(self, good: Tensor) -> None:
@@ -262,7 +300,9 @@ class Trainer:
 
     def _fetch(self, running: dict[str, Tensor]) -> dict[str, float]:
         """The running sums, taken from the device and added to the epoch's."""
-        fresh = {name: float(total) for name, total in running.items()}
+        sums = self.group.total(torch.stack(list(running.values())).tolist())
+        fresh = dict(zip(running, sums, strict=True))
+        fresh["skipped"] /= self.group.count  # all of them skip a step together
         running.clear()
         for name, total in fresh.items():
             self.sums[name] = self.sums.get(name, 0.0) + total
@@ -313,11 +353,14 @@ class Trainer:
         """Mean terms of the averaged weights on the validation rows, with the same noise every time."""
         objective = self.step_module.objective
         totals: dict[str, float] = {}
-        for chunk, batch in enumerate(self.valid_data.batches(VALIDATION_ROWS)):
-            shape = (objective.samples, len(batch.input), self.model.latent.noise_size)
-            draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)
+        part = slice(self.group.rank, None, self.group.count)
+        for chunk, index in enumerate(torch.arange(len(self.valid_data), device=self.device).split(VALIDATION_ROWS)):
+            shape = (objective.samples, len(index), self.model.latent.noise_size)
+            draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)[:, part]
+            batch = self.valid_data.batch(index, part=part)
             for name, total in total_terms(objective(*self.average(batch, draws), self.step)[1]).items():
                 totals[name] = totals.get(name, 0.0) + float(total)
+        totals = dict(zip(totals, self.group.total(list(totals.values())), strict=True))
         return self._in_raw_units({name: total / len(self.valid_data) for name, total in totals.items()})
 
     def _in_raw_units(self, means: dict[str, float]) -> dict[str, float]:
@@ -368,9 +411,12 @@ def _signals() -> Iterator[threading.Event]:
         yield stop
         return
 
+    asked = set()
+
     def ask(number: int, frame: object) -> None:
-        if stop.is_set():  # asked twice: do not wait for the step in flight
+        if number in asked:  # twice: do not wait for the step in flight
             raise KeyboardInterrupt
+        asked.add(number)  # Ctrl-C under torchrun comes as a SIGINT and, through it, as a SIGTERM
         stop.set()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

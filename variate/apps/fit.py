@@ -13,7 +13,7 @@ from torch import nn
 
 from variate import checkpoint, config, state, train
 from variate.checkpoint import Run
-from variate.console import say
+from variate.console import say, silent
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.data.schema import Schema
@@ -22,6 +22,7 @@ from variate.files import make_folder
 from variate.fitting import Asked, fit_prior, trainer_for
 from variate.folder import RunFolder
 from variate.keeper import Keeper, Keeping
+from variate.processes import Processes, is_first, joined, was_restarted
 
 __all__ = ["fit"]
 
@@ -54,48 +55,63 @@ def fit(
     caller can mend, ``train.Interrupted`` after Ctrl-C, with the state saved so that ``resume`` goes on.
     """
     seed = whole_number(seed, "seed")
-    place = _Place(RunFolder(Path(out)) if out is not None else None, modules)
     asked = Asked(recipe, conditional, epochs, tuple(overrides or ()))
-    if resume:
-        captured, settings, schema, seed = place.saved()
-        whole = config.as_scored(settings, load(data, labels, **_as_before(schema)))
-        _check_same(place, schema, whole, asked, settings, seed)
-    else:
-        place.check_free()
-        captured, whole = None, load(data, labels, levels=levels, layout=layout, resize=resize)
-        settings = asked.settings(whole.split(seed)[0], modules)
-        whole = config.as_scored(settings, whole)
-    trainer = trainer_for(settings, whole, seed, device, modules)
-    if captured is not None:
-        state.restore(trainer, captured)
-    if place.folder is not None:
-        make_folder(place.folder.path)
-    say(_announcement(whole, settings, trainer))
-    if trainer.step:
-        say(f"resumed after step {trainer.step:,} of {trainer.total_steps:,}")
-    keeper = Keeper(place.folder, trainer, settings, whole.schema, keeping)
-    run = _train(trainer, keeper, place, whole)
-    if fit_prior(run, trainer.train_data) or keeper.behind:
-        keeper.keep(run)
-    return run
+    with joined(device) as group, silent(group.rank > 0):
+        place = _Place(RunFolder(Path(out)) if out is not None else None, modules, group)
+        if resume or place.was_restarted:
+            captured, settings, schema, seed = place.saved()
+            whole = config.as_scored(settings, load(data, labels, **_as_before(schema)))
+            _check_same(place, schema, whole, asked, settings, seed)
+        else:
+            place.check_free()
+            captured, whole = None, load(data, labels, levels=levels, layout=layout, resize=resize)
+            settings = asked.settings(whole.split(seed)[0], modules)
+            whole = config.as_scored(settings, whole)
+        trainer = trainer_for(settings, whole, seed, group, modules)
+        if captured is not None:
+            state.restore(trainer, captured)
+        say(_announcement(whole, settings, trainer))
+        if trainer.step:
+            say(f"resumed after step {trainer.step:,} of {trainer.total_steps:,}")
+        keeper = Keeper(place.to_write(), trainer, settings, whole.schema, keeping)
+        run = _train(trainer, keeper, place, whole)
+        if fit_prior(run, trainer.train_data) or keeper.behind:
+            keeper.keep(run)
+        return run
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a run is kept: a folder, or nowhere but in memory."""
+    """Where a run is kept: a folder, or nowhere but in memory. Of several processes the first reads and writes it."""
 
     folder: RunFolder | None
     modules: dict[str, nn.Module] | None
+    group: Processes
+
+    @property
+    def was_restarted(self) -> bool:
+        """Whether a process was lost, and this run goes on from the last state in the place of all of them."""
+        state = self.folder is not None and self.folder.state.exists()
+        return was_restarted() and self.group.from_first(state)
+
+    def to_write(self) -> RunFolder | None:
+        if self.folder is None or self.group.rank > 0:
+            return None
+        make_folder(self.folder.path)
+        return self.folder
 
     def check_free(self) -> None:
-        if self.folder is not None and (self.folder.model.exists() or self.folder.state.exists()):
+        if self.folder is None or self.group.rank > 0 or was_restarted():
+            return
+        if self.folder.model.exists() or self.folder.state.exists():
             raise UserError(f"{self.folder.path} already holds a run: go on with --resume, or choose another --out.")
 
     def saved(self) -> tuple[dict, dict[str, dict], Schema, int]:
         """(captured state, settings, schema, seed) of the run to go on with."""
         if self.folder is None:
             raise UserError("there is nothing to resume without a run folder: say which with out.")
-        captured, settings, schema = self.folder.load_state()
+        found = self.folder.load_state() if self.group.rank == 0 else None
+        captured, settings, schema = self.group.from_first(found)
         return captured, settings, schema, captured["numbers"]["seed"]
 
 
@@ -181,6 +197,7 @@ def command(
     epochs: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    precision: str = "auto",
     set: Annotated[list[str], Parameter(negative="")] = [],  # noqa: A002, B006 (cyclopts reads the signature)
     levels: int | None = None,
     layout: str | None = None,
@@ -211,7 +228,9 @@ def command(
     seed
         of everything random: weights, order, noise, the validation split.
     device
-        auto, cpu or cuda.
+        auto, cpu, cuda or mps.
+    precision
+        of matrix products: auto takes bfloat16 or TF32 where the machine is made for it, highest is exact.
     set
         section.key=value, as in --set latent.size=16; may be given several times.
     levels
@@ -234,7 +253,8 @@ def command(
         draw report.html at the end.
     """
     size = None if resize is None else parse_size(resize)
-    asked = {"recipe": recipe, "conditional": conditional, "epochs": epochs, "overrides": set}
+    overrides = set if precision == "auto" else [*set, f"train.precision={precision}"]
+    asked = {"recipe": recipe, "conditional": conditional, "epochs": epochs, "overrides": overrides}
     asked |= {"levels": levels, "layout": layout, "resize": size}
     asked["keeping"] = Keeping(save_every, math.inf if minutes is None else minutes, on_disk_full, tuple(log))
     try:
@@ -242,7 +262,7 @@ def command(
     except train.Interrupted as stop:
         again = f"variate fit {data} --out {out} --resume" + (f" --labels {labels}" if labels else "")
         raise train.Interrupted(f"{stop}; go on with: {again}") from None
-    if report:
+    if report and is_first():
         from variate.apps.report import report as draw_report  # draws with Matplotlib, which is slow to import
 
         try:

@@ -89,16 +89,19 @@ class Dataset:
             return self
         return self.rows(noise.permutation(seed, "subset", n=len(self))[:rows].sort().values)
 
-    def batch(self, index: Tensor | slice, binarize: str = "none", *key: object) -> Batch:
+    def batch(self, index: Tensor | slice, binarize: str = "none", *key: object, part: slice = slice(None)) -> Batch:
         """The rows as a ``Batch`` on their device; a binarisation draws its bits from the key.
 
-        With an empty key the bits are a function of each row's own bytes: the same row, the same bits.
+        With an empty key the bits are a function of each row's own bytes: the same row, the same bits. Of an index
+        that is a tensor ``part`` may be taken, with the bits that it has in the whole.
         """
+        rows = 0 if isinstance(index, slice) else len(index)
+        index = index if isinstance(index, slice) else index[part]
         raw = _chosen(self.values, index)
         units = grey = self.schema.to_tensor(raw)
         binarization = binarizations.get(binarize)
         if binarization is not None:
-            units = binarization(grey, lambda: _uniform(raw, grey, key))
+            units = binarization(grey, lambda: _uniform(raw, grey, key, rows or len(raw), part))
         return Batch(units, units, context=None if self.context is None else _chosen(self.context, index))
 
     def binarized(self, name: str) -> "Dataset":
@@ -182,9 +185,10 @@ def _chosen(rows: Tensor, index: Tensor | slice) -> Tensor:
     return rows[index] if isinstance(index, slice) else rows.index_select(0, index)
 
 
-def _uniform(raw: Tensor, units: Tensor, key: tuple) -> Tensor:
+def _uniform(raw: Tensor, units: Tensor, key: tuple, rows: int, part: slice) -> Tensor:
+    """One number per value: from the key for that many rows, of which a part is wanted, or from the rows' own bytes."""
     if key:
         generator = noise.generator("binarize", *key, device=units.device)
-        return torch.rand(units.shape, generator=generator, device=units.device)
+        return torch.rand(rows, *units.shape[1:], generator=generator, device=units.device)[part]
     normal = noise.row_normal(0, "binarize", noise.row_keys(raw), (1, *units.shape[1:]))[0]
     return torch.special.ndtr(normal).to(units.device)
