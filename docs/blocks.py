@@ -9,6 +9,7 @@ import itertools
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -65,8 +66,6 @@ def run(page: Path, quick: list[str] | None = None) -> Iterator[tuple[Block, str
     All Python blocks share one namespace. Every line of a ``sh`` block is a command of variate's; ``quick`` is appended
     to a ``fit`` that does not say how many epochs it takes.
     """
-    from variate.cli import main
-
     namespace: dict[str, object] = {"__name__": page.stem}
     found = blocks(page)
     for block, below in itertools.zip_longest(found, found[1:]):
@@ -77,18 +76,29 @@ def run(page: Path, quick: list[str] | None = None) -> Iterator[tuple[Block, str
                 code = "\n" * (block.line - 1) + block.text  # so that a traceback names the page's own lines
                 exec(compile(code, str(page), "exec"), namespace)
             for command in commands(block) if block.language == "sh" else ():
-                main(command + (quick or []) * (command[0] == "fit" and not {"--epochs", "--resume"} & set(command)))
+                _call(command, quick or [])
         shown = below.text if below is not None and below.language == "" and below.line == block.end + GAP else None
         yield block, said.getvalue(), shown
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The lines of a ``sh`` block as lists of words, without "variate" in front."""
+    """The lines of a ``sh`` block as lists of words, the first of which is "variate" or "torchrun"."""
     lines = [shlex.split(line, comments=True) for line in block.text.replace("\\\n", " ").splitlines()]
-    strange = [line for line in lines if line and line[0] != "variate"]
+    strange = [line for line in lines if line and line[0] not in ("variate", "torchrun")]
     if strange:
         raise ValueError(f"{block.place}: {strange[0]} is no command of variate's, so it cannot be run here")
-    return [line[1:] for line in lines if line]
+    return [line for line in lines if line]
+
+
+def _call(command: list[str], quick: list[str]) -> None:
+    """What it prints on standard output is printed here, if it is a command of variate's alone."""
+    from variate.cli import main
+
+    program, *words = command
+    if program == "torchrun":
+        subprocess.run([sys.executable, "-m", "torch.distributed.run", *words], check=True, timeout=300)
+    else:
+        main(words + quick * (words[0] == "fit" and not {"--epochs", "--resume"} & set(words)))
 
 
 @contextlib.contextmanager
