@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +68,26 @@ def run(arguments: list[str], point: str = "", number: int = 0, seconds: float |
         return process.returncode
 
 
+def resuming(place: Path) -> list[str]:
+    return ["--resume"] * (place / "state" / "state.safetensors").is_file()
+
+
+def killed(
+    place: Path, kind: tuple[str, str], epochs: int, seconds: float, times: int, dice: random.Random
+) -> list[str]:
+    """When a fit was killed, so many times one after the other; begun anew where it ended before its time had come."""
+    while True:
+        at, every = [], []
+        for _ in range(times):
+            point, after = dice.choice(POINTS) if dice.random() < 0.5 else "", dice.uniform(0.3, 0.95) * seconds
+            arguments = command(place, *kind, epochs, *resuming(place))
+            every.append(run(arguments, point, dice.randrange(1, 30), None if point else after))
+            at.append(point or f"{after:.1f} s")
+        if all(status == -signal.SIGKILL for status in every):
+            return at
+        shutil.rmtree(place)
+
+
 def kills(folder: Path, n: int, epochs: int, seed: int) -> Iterator[dict]:
     dice = random.Random(seed)
     whole: dict[tuple[str, str], tuple[bytes, float]] = {}
@@ -77,23 +98,15 @@ def kills(folder: Path, n: int, epochs: int, seed: int) -> Iterator[dict]:
             assert run(command(place, *kind, epochs)) == 0
             whole[kind] = (place / "model.safetensors").read_bytes(), time.monotonic() - started
         expected, seconds = whole[kind]
-        place, killed, at = folder / str(number), [], []
-        for attempt in range(1 + (number % 5 == 4)):  # every fifth is killed again, while it resumes
-            point = POINTS[dice.randrange(3)] if (number + attempt) % 2 else ""
-            after = dice.uniform(0.3, 0.95) * seconds
-            resume = ["--resume"] * (place / "state" / "state.safetensors").is_file()
-            killed.append(
-                run(command(place, *kind, epochs, *resume), point, dice.randrange(1, 30), None if point else after)
-            )
-            at.append(point or f"{after:.1f} s")
-        resume = ["--resume"] * (place / "state" / "state.safetensors").is_file()
+        place = folder / str(number)
+        at = killed(place, kind, epochs, seconds, 1 + (number % 5 == 4), dice)  # every fifth again, while it resumes
+        resume = resuming(place)
         status = run(command(place, *kind, epochs, *resume))
         found = (place / "model.safetensors").read_bytes() if status == 0 else b""
         yield {
             "network": kind[0],
             "average": kind[1],
             "killed": at,
-            "by_sigkill": [status == -signal.SIGKILL for status in killed],
             "resumed": bool(resume),
             "identical": found == expected,
         }
