@@ -1,6 +1,7 @@
 """A trained model applied to rows: always in chunks of one size, padded, so that no row's result depends on another."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ __all__ = [
     "reconstruct",
     "reconstruction_units",
     "sample",
+    "squared_errors",
 ]
 
 CHUNK = 250
+DECODED_ROWS = 1000  # in memory at a time, where only their errors are kept
 
 
 def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
@@ -103,7 +106,12 @@ def reconstruct(run: Run, data: Dataset) -> np.ndarray:
 
 
 def reconstruction_units(run: Run, data: Dataset) -> Tensor:
-    """The same in model units, (n, *tensor_shape): not rounded to whole levels."""
+    """The same in model units, (n, *tensor_shape): not rounded to whole levels.
+
+    Raises ``UserError`` for data that are larger than memory, since the reconstructions are too.
+    """
+    if data.streams:
+        raise UserError(f"{data.name} is too large to be reconstructed in memory: give fewer rows, as in --rows 1000.")
 
     def points(batch: Batch) -> Tensor:
         c = run.model.encode_context(batch.context)
@@ -112,6 +120,19 @@ def reconstruction_units(run: Run, data: Dataset) -> Tensor:
         return run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))[0]
 
     return in_chunks(points, run, data, "Reconstructing")
+
+
+def squared_errors(run: Run, data: Dataset) -> Tensor:
+    """Mean of (x − f(g(x)))² over the values of every row in model units, at the posterior mean: (n,)."""
+    errors = []
+    with Progress("Reconstructing", len(data), unit="rows") as bar:
+        for start in range(0, len(data), DECODED_ROWS):
+            part = data.rows(slice(start, start + DECODED_ROWS))
+            raw = part.values[:]
+            error = run.schema.to_tensor(raw) - reconstruction_units(run, replace(part, values=raw))
+            errors.append((error**2).flatten(1).mean(1))
+            bar.advance(len(part))
+    return torch.cat(errors)
 
 
 @torch.inference_mode()

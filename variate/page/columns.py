@@ -32,7 +32,7 @@ def _table(rows: Dataset) -> np.ndarray:
 
 def draws(found: Findings) -> Picture:
     """Histograms of the data and of as many draws from the model."""
-    data = _table(found.rows)
+    data = _table(found.rows.some())
     chosen, which = _chosen(data)
     given = for_lines(found, ROWS)
     context, told = given.context, ""
