@@ -57,15 +57,18 @@ def in_chunks(
     ``keyed``: it is given the rows' keys as well, for noise that belongs to a row.
     """
     data = matching(run, data)
-    results = []
+    results = torch.empty(0)  # all of them allocated together: small ones between large batches would pierce the heap
     with Progress(description, len(data), unit="rows") as bar:
         for start in range(0, len(data), CHUNK):
             index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
             kept = min(CHUNK, len(data) - start)
             keys = (noise.row_keys(data.values[index]),) if keyed else ()
-            results.append(function(data.batch(index, run.binarize).to(run.dtype), *keys)[:kept])
+            found = function(data.batch(index, run.binarize).to(run.dtype), *keys)
+            if start == 0:
+                results = found.new_empty((len(data), *found.shape[1:]))
+            results[start : start + kept] = found[:kept]
             bar.advance(kept)
-    return torch.cat(results)
+    return results
 
 
 def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:

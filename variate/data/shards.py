@@ -19,7 +19,7 @@ __all__ = ["Changed", "Shards", "Source", "is_large", "pieces"]
 IN_MEMORY_BYTES = 1 << 30  # larger data are read from where they are
 CHOSEN_SHARE = 4  # rows chosen from them are read at once, if they take no more than such a part of it
 LOOKED_AT_BYTES = 1 << 26  # of rows that are looked at all at once
-PIECE_BYTES = 1 << 23  # that a pass through all rows reads at a time
+PIECE_BYTES = 1 << 22  # that a pass through all rows reads at a time
 
 
 def is_large(rows: int, shape: tuple[int, ...], dtype: np.dtype | str) -> bool:

@@ -51,7 +51,7 @@ def draws(found: Findings) -> Picture:
 
 def reconstructions(found: Findings) -> Picture:
     """The rows against their copies."""
-    rows = found.rows.subset(ROWS)
+    rows = found.rows.some().subset(ROWS)
     data = _table(rows)
     chosen, which = _chosen(data)
     copies = _raw(inference.reconstruction_units(found.run, rows), found.run.schema)
