@@ -15,6 +15,7 @@ from variate.errors import UserError
 from variate.progress import Progress
 
 __all__ = [
+    "Gathered",
     "code_means",
     "codes",
     "decode",
@@ -29,6 +30,23 @@ __all__ = [
 
 CHUNK = 250
 DECODED_ROWS = 1000  # in memory at a time, where only their errors are kept
+
+
+class Gathered:
+    """Columns (rows, …) that are filled some rows at a time.
+
+    They are allocated together: small results that stay between large batches that go would fill memory with holes.
+    """
+
+    def __init__(self, rows: int):
+        self.rows, self.done, self.columns = rows, 0, list[Tensor]()
+
+    def add(self, *found: Tensor) -> None:
+        """The next rows of every column."""
+        self.columns = self.columns or [part.new_empty((self.rows, *part.shape[1:])) for part in found]
+        for column, part in zip(self.columns, found, strict=True):
+            column[self.done : self.done + len(part)] = part
+        self.done += len(found[0])
 
 
 def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
@@ -57,18 +75,15 @@ def in_chunks(
     ``keyed``: it is given the rows' keys as well, for noise that belongs to a row.
     """
     data = matching(run, data)
-    results = torch.empty(0)  # all of them allocated together: small ones between large batches would pierce the heap
+    results = Gathered(len(data))
     with Progress(description, len(data), unit="rows") as bar:
         for start in range(0, len(data), CHUNK):
             index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
             kept = min(CHUNK, len(data) - start)
             keys = (noise.row_keys(data.values[index]),) if keyed else ()
-            found = function(data.batch(index, run.binarize).to(run.dtype), *keys)
-            if start == 0:
-                results = found.new_empty((len(data), *found.shape[1:]))
-            results[start : start + kept] = found[:kept]
+            results.add(function(data.batch(index, run.binarize).to(run.dtype), *keys)[:kept])
             bar.advance(kept)
-    return results
+    return results.columns[0]
 
 
 def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
@@ -127,15 +142,15 @@ def reconstruction_units(run: Run, data: Dataset) -> Tensor:
 
 def squared_errors(run: Run, data: Dataset) -> Tensor:
     """Mean of (x − f(g(x)))² over the values of every row in model units, at the posterior mean: (n,)."""
-    errors = []
+    errors = Gathered(len(data))
     with Progress("Reconstructing", len(data), unit="rows") as bar:
         for start in range(0, len(data), DECODED_ROWS):
             part = data.rows(slice(start, start + DECODED_ROWS))
             raw = part.values[:]
             error = run.schema.to_tensor(raw) - reconstruction_units(run, replace(part, values=raw))
-            errors.append((error**2).flatten(1).mean(1))
+            errors.add((error**2).flatten(1).mean(1))
             bar.advance(len(part))
-    return torch.cat(errors)
+    return errors.columns[0]
 
 
 @torch.inference_mode()

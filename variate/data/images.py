@@ -114,6 +114,7 @@ def images(folder: str | os.PathLike[str], resize: tuple[int, int] | None = None
         kind, shape, dtype = _wanted(seen, size) if like is None else _known(seen, size, like)
         files = ImageFiles(folder.resolve().name, seen, kind, size, shape, np.dtype(dtype))
         if is_large(len(seen), shape, dtype):
+            _allocated((1, *shape), dtype, folder)  # one at least has to fit
             values = Shards(files)
             bar.advance(0.5 * len(seen))
         else:
