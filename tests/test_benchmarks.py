@@ -14,6 +14,7 @@ SMALL = {
     "conditional_samples": "--help",  # its classifier is made for 28 × 28
     "few_labels": "--data digits --labels 20 --seeds 0 --set train.epochs=1 train.least_steps=9",
     "kill": "--kills 5 --epochs 4 --seed 1",
+    "larger_than_memory": "--gigabytes 0.02 --kind images --side 32",
     "linear_gaussian": "--samples 5 --seeds 0",
 }
 

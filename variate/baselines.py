@@ -8,6 +8,7 @@ discrete likelihood, in nats per example of the raw data.
 import warnings
 
 import numpy as np
+import torch
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -38,9 +39,13 @@ def likelihood_baselines(train: Dataset, test: Dataset, latent: int) -> dict[str
     return scores
 
 
+def _raw(data: Dataset) -> torch.Tensor:
+    return torch.from_numpy(data.values.numpy())
+
+
 def _levels(data: Dataset) -> np.ndarray:
     """(n, D) int64: the whole numbers that the values stand for."""
-    return data.schema.to_levels(data.values).numpy().reshape(len(data), -1)
+    return data.schema.to_levels(_raw(data)).numpy().reshape(len(data), -1)
 
 
 def _continuous(data: Dataset) -> np.ndarray:
@@ -96,6 +101,6 @@ def pca_mse_per_dim(train: Dataset, test: Dataset, latent: int) -> float:
 
     In model units: [0, 1] for whole-number levels, standard deviations for real numbers.
     """
-    fitted, scored = (train.schema.to_tensor(data.values).flatten(1).numpy() for data in (train, test))
+    fitted, scored = (train.schema.to_tensor(_raw(data)).flatten(1).numpy() for data in (train, test))
     pca = _pca(fitted, latent)
     return float(((scored - pca.inverse_transform(pca.transform(scored))) ** 2).mean())

@@ -18,13 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from variate import contexts, labellings, latents, likelihoods, networks, noise, objectives
 from variate.data import binarize
 from variate.data.dataset import Dataset
 from variate.data.infer import count_scale
 from variate.data.schema import Schema
+from variate.data.shards import pieces
 from variate.errors import UserError, suggest
 from variate.model import Model
 from variate.networks.layers import ShowAtoms
@@ -251,11 +252,16 @@ def as_scored(config: dict[str, dict], rows: Dataset) -> Dataset:
     cls = registry(likelihoods, likelihoods.Likelihood).get(str(config["likelihood"].get("name")))
     if cls is None or cls.support != "counts" or rows.schema.counts:
         return rows
-    if rows.values.is_floating_point() and bool((rows.values != rows.values.round()).any()) or rows.values.min() < 0:
+    if not all(_are_counts(part) for part in pieces(rows.values)):
         name = config["likelihood"]["name"]
         raise UserError(f"likelihood.name={name} needs whole numbers 0, 1, 2, …, but {rows.name} holds others.")
-    scale = count_scale(rows.values.numpy(), rows.schema.layout)
+    scale = count_scale(rows.values, rows.schema.layout)
     return replace(rows, schema=replace(rows.schema, levels=None, divisor=1, counts=True, offset=(0.0,), scale=scale))
+
+
+def _are_counts(values: Tensor) -> bool:
+    whole = not values.is_floating_point() or bool((values == values.round()).all())
+    return whole and bool(values.min() >= 0)
 
 
 def build(

@@ -19,7 +19,7 @@ from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.distributions import kl_of_marginals
 from variate.errors import UserError
-from variate.inference import CHUNK, code_means, matching
+from variate.inference import CHUNK, Gathered, code_means, matching
 from variate.model import Decoded
 from variate.progress import Progress
 
@@ -147,16 +147,16 @@ def _over_rows(
     """``estimate`` gives (log mean, relative variance) pairs for a batch; one ``LogLikelihood`` for each of them."""
     _refuse_deterministic(run)
     data = matching(run, data, given)
-    parts = []
+    gathered = Gathered(len(data))
     with Progress("Estimating log p", len(data), unit="rows") as bar:
         for start in range(0, len(data), ROWS):
             index = torch.arange(start, start + ROWS).clamp(max=len(data) - 1)
             kept = min(ROWS, len(data) - start)
             pairs = estimate(data.batch(index, run.binarize).to(run.dtype), noise.row_keys(data.values[index]))
-            parts.append([(nats[:kept] + run.schema.log_volume_nats, variance[:kept]) for nats, variance in pairs])
+            gathered.add(*[part[:kept] for pair in pairs for part in pair])
             bar.advance(kept)
-    joined = [[torch.cat(column) for column in zip(*pairs, strict=True)] for pairs in zip(*parts, strict=True)]
-    return [LogLikelihood(nats, variance.sqrt(), samples) for nats, variance in joined]
+    columns = zip(gathered.columns[::2], gathered.columns[1::2], strict=True)
+    return [LogLikelihood(nats + run.schema.log_volume_nats, variance.sqrt(), samples) for nats, variance in columns]
 
 
 def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, key: tuple) -> tuple[Tensor, Tensor]:
@@ -201,7 +201,7 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
     """The ELBO of every row and its parts with one draw of z per row and the exact KL where there is one."""
     _refuse_deterministic(run)
     data = matching(run, data)
-    elbo, distortion, rate, units = [], [], [], []
+    parts = Gathered(len(data))
     with Progress("Estimating the ELBO", len(data), unit="rows") as bar:
         for start in range(0, len(data), CHUNK):
             index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
@@ -210,12 +210,12 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
             draws = noise.row_normal(seed, "elbo", keys, (1, run.model.latent.noise_size)).to(run.dtype)
             draw, decoded = run.model(batch, draws)
             rates = torch.cat(draw.rates_nats(), dim=-1)[:kept]
-            distortion.append(-decoded.log_prob[0, :kept].double() - run.schema.log_volume_nats)
-            rate.append(rates.double().sum(-1))
-            elbo.append(-distortion[-1] - rate[-1])
-            units.append(_unit_nats(run, batch)[:kept].double())
+            distortion = -decoded.log_prob[0, :kept].double() - run.schema.log_volume_nats
+            rate = rates.double().sum(-1)
+            parts.add(-distortion - rate, distortion, rate, _unit_nats(run, batch)[:kept].double())
             bar.advance(kept)
-    return Parts(torch.cat(elbo), torch.cat(distortion), torch.cat(rate), torch.cat(units).mean(0))
+    elbo, distortion, rate, units = parts.columns
+    return Parts(elbo, distortion, rate, units.mean(0))
 
 
 def _unit_nats(run: Run, batch: Batch) -> Tensor:

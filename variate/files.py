@@ -10,7 +10,7 @@ from typing import IO
 
 from variate.errors import DiskFull, UserError
 
-__all__ = ["atomic_file", "make_folder", "write_atomic"]
+__all__ = ["atomic_file", "make_folder", "opened", "write_atomic"]
 
 
 @contextmanager
@@ -53,6 +53,16 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise UserError(f"the folder {path} cannot be made ({error.strerror}): choose another with --out.") from None
     return path
+
+
+@contextmanager
+def opened(path: Path, buffering: int = -1) -> Iterator[IO[bytes]]:
+    """A file to read; a ``UserError`` says why when it cannot be, also where that happens in this block."""
+    try:
+        with path.open("rb", buffering) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from None
 
 
 def _sync_folder(folder: Path) -> None:

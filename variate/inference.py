@@ -1,6 +1,7 @@
 """A trained model applied to rows: always in chunks of one size, padded, so that no row's result depends on another."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from variate.errors import UserError
 from variate.progress import Progress
 
 __all__ = [
+    "Gathered",
     "code_means",
     "codes",
     "decode",
@@ -23,9 +25,28 @@ __all__ = [
     "reconstruct",
     "reconstruction_units",
     "sample",
+    "squared_errors",
 ]
 
 CHUNK = 250
+DECODED_ROWS = 1000  # in memory at a time, where only their errors are kept
+
+
+class Gathered:
+    """Columns (rows, …) that are filled some rows at a time.
+
+    They are allocated together: small results that stay between large batches that go would fill memory with holes.
+    """
+
+    def __init__(self, rows: int):
+        self.rows, self.done, self.columns = rows, 0, list[Tensor]()
+
+    def add(self, *found: Tensor) -> None:
+        """The next rows of every column."""
+        self.columns = self.columns or [part.new_empty((self.rows, *part.shape[1:])) for part in found]
+        for column, part in zip(self.columns, found, strict=True):
+            column[self.done : self.done + len(part)] = part
+        self.done += len(found[0])
 
 
 def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
@@ -54,15 +75,15 @@ def in_chunks(
     ``keyed``: it is given the rows' keys as well, for noise that belongs to a row.
     """
     data = matching(run, data)
-    results = []
+    results = Gathered(len(data))
     with Progress(description, len(data), unit="rows") as bar:
         for start in range(0, len(data), CHUNK):
             index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
             kept = min(CHUNK, len(data) - start)
             keys = (noise.row_keys(data.values[index]),) if keyed else ()
-            results.append(function(data.batch(index, run.binarize).to(run.dtype), *keys)[:kept])
+            results.add(function(data.batch(index, run.binarize).to(run.dtype), *keys)[:kept])
             bar.advance(kept)
-    return torch.cat(results)
+    return results.columns[0]
 
 
 def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
@@ -103,7 +124,12 @@ def reconstruct(run: Run, data: Dataset) -> np.ndarray:
 
 
 def reconstruction_units(run: Run, data: Dataset) -> Tensor:
-    """The same in model units, (n, *tensor_shape): not rounded to whole levels."""
+    """The same in model units, (n, *tensor_shape): not rounded to whole levels.
+
+    Raises ``UserError`` for data that are larger than memory, since the reconstructions are too.
+    """
+    if data.streams:
+        raise UserError(f"{data.name} is too large to be reconstructed in memory: give fewer rows, as in --rows 1000.")
 
     def points(batch: Batch) -> Tensor:
         c = run.model.encode_context(batch.context)
@@ -112,6 +138,19 @@ def reconstruction_units(run: Run, data: Dataset) -> Tensor:
         return run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))[0]
 
     return in_chunks(points, run, data, "Reconstructing")
+
+
+def squared_errors(run: Run, data: Dataset) -> Tensor:
+    """Mean of (x − f(g(x)))² over the values of every row in model units, at the posterior mean: (n,)."""
+    errors = Gathered(len(data))
+    with Progress("Reconstructing", len(data), unit="rows") as bar:
+        for start in range(0, len(data), DECODED_ROWS):
+            part = data.rows(slice(start, start + DECODED_ROWS))
+            raw = part.values[:]
+            error = run.schema.to_tensor(raw) - reconstruction_units(run, replace(part, values=raw))
+            errors.add((error**2).flatten(1).mean(1))
+            bar.advance(len(part))
+    return errors.columns[0]
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from torch import Tensor, distributions, nn
 from torch.distributions import Distribution, Independent
 
 from variate.data.schema import Schema
+from variate.data.shards import Shards, pieces
 from variate.distributions import Counts, DiscretizedLogisticMixture, GridBetaBinomial, Levels
 from variate.errors import UserError
 from variate.networks.layers import PerValueHead
@@ -449,7 +450,7 @@ def _shares(rows: Tensor, levels: int) -> Tensor:
     return counts / counts.sum()
 
 
-def default_for(schema: Schema, values: Tensor) -> dict:
+def default_for(schema: Schema, values: Tensor | Shards) -> dict:
     """The likelihood section that suits the training rows: what "auto" means."""
     if schema.counts:
         return {"name": "negative_binomial"}
@@ -459,6 +460,8 @@ def default_for(schema: Schema, values: Tensor) -> dict:
         return {"name": "bernoulli"}
     if schema.levels <= 32:
         return {"name": "categorical"}
-    counts = torch.bincount(schema.to_levels(values).flatten(), minlength=schema.levels)
+    counts = torch.zeros(schema.levels, dtype=torch.int64)
+    for part in pieces(values, "Counting levels"):
+        counts += torch.bincount(schema.to_levels(part).flatten(), minlength=schema.levels)
     atoms = counts.argsort(descending=True, stable=True)[:MOST_ATOMS].tolist()
     return {"name": "discretized_logistic", "components": 2, "atoms": atoms}

@@ -194,7 +194,7 @@ class Trainer:
     def _run_epoch(self, bar: Progress, stop: threading.Event, clock: "_Clock") -> str:
         """Steps to the end of the epoch: "done", or before it "stop" (asked to), "time" (over) or "diverged"."""
         end = (self.epoch + 1) * self.steps_per_epoch
-        order = noise.permutation(self.seed, "order", self.epoch, n=len(self.train_data)).to(self.device)
+        order = self.train_data.order(self.seed, self.epoch).to(self.device)
         running: dict[str, Tensor] = {}
         while self.step < end:
             place = (self.step % self.steps_per_epoch) * self.batch_size

@@ -60,8 +60,7 @@ def convention(run: Run) -> str:
 
 def mse_per_dim(run: Run, test: Dataset) -> float:
     """Mean of (x − f(g(x)))² per value in model units, at the posterior mean."""
-    copies = inference.reconstruction_units(run, test)
-    return float(((run.schema.to_tensor(test.values) - copies) ** 2).mean())
+    return float(inference.squared_errors(run, test).double().mean())
 
 
 def _elbo(run: Run, test: Dataset, seed: int) -> dict:
@@ -109,7 +108,7 @@ def _finite(number: float) -> float | None:
 
 def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """The same figure of simple models fitted to the same training rows: PCA's error, or bits/dim by name."""
-    size = run.config["latent"]["size"]
+    size, test = run.config["latent"]["size"], test.some()
     if run.deterministic:
         return {f"PCA, {size} components": baselines.pca_mse_per_dim(train, test, size)}
     name = "dynamic" if run.binarize == "expected" else run.binarize  # one draw b estimates E_b[log p(b)]

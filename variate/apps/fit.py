@@ -214,7 +214,7 @@ def command(
     Parameters
     ----------
     data
-        mnist, fashion-mnist or digits; an .idx[.gz], .npy or .npz file; or a folder of images.
+        mnist, fashion-mnist or digits; an .idx[.gz], .npy or .npz file; or a folder of images or of .npy shards.
     out
         the run folder to make.
     labels

@@ -27,8 +27,7 @@ def score(run: Run, data: object, labels: object = None, *, samples: int = 64, s
         raise UserError(f"--samples {samples} must be at least 1.")
     rows = load(data, labels, part="test", like=run.schema)
     if run.deterministic:
-        error = run.schema.to_tensor(rows.values) - inference.reconstruction_units(run, rows)
-        return {"mse_per_dim": (error**2).flatten(1).mean(1).numpy()}
+        return {"mse_per_dim": inference.squared_errors(run, rows).numpy()}
     found = estimate.log_likelihood(run, rows, samples, seed, marginal=True)
     return {
         "log_likelihood_nats": found.nats.numpy(),

@@ -1,4 +1,4 @@
-"""Rows in memory as they were stored, and the batches made of them."""
+"""Rows as they were stored, in memory or in shards, and the batches made of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from variate.data.infer import (
     standardisation,
 )
 from variate.data.schema import Schema
+from variate.data.shards import Shards, pieces
 from variate.errors import UserError
 
 __all__ = ["Dataset"]
@@ -32,11 +33,12 @@ VALIDATION_SHARE = 1 / 6  # 10,000 of MNIST's 60,000 training rows
 class Dataset:
     """n rows of one schema: ``values`` (n, *shape) in the stored dtype, and what is known of them besides.
 
+    Values that do not fit into memory are ``Shards``; labels and columns always are in memory.
     ``labels`` (n,) int64, −1 where the class is not known; or ``columns`` (n, k) float64, real numbers that a model
     may be conditional on; ``None`` where there is no such thing.
     """
 
-    values: Tensor
+    values: Tensor | Shards
     labels: Tensor | None
     schema: Schema
     name: str = "array"
@@ -51,9 +53,28 @@ class Dataset:
         """What a conditional model is told of every row."""
         return self.labels if self.columns is None else self.columns
 
+    @property
+    def streams(self) -> bool:
+        """Whether its values are read when they are asked for."""
+        return isinstance(self.values, Shards)
+
     def rows(self, index: Tensor | slice) -> "Dataset":
         known = {name: value[index] for name, value in self._known().items()}
-        return replace(self, values=self.values[index], **known)
+        values = self.values.choose(index) if isinstance(self.values, Shards) else self.values[index]
+        return replace(self, values=values, **known)
+
+    def some(self) -> "Dataset":
+        """Itself, or a fixed, seeded subset that fits into memory, for what looks at all values at once."""
+        return self.subset(self.values.few) if isinstance(self.values, Shards) else self
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """The order of an epoch: a permutation of 0..n−1 (int64), a function of (seed, epoch) alone.
+
+        Of values in shards it goes from shard to shard: see ``Shards.order``.
+        """
+        if isinstance(self.values, Shards):
+            return self.values.order(seed, "order", epoch)
+        return noise.permutation(seed, "order", epoch, n=len(self))
 
     def to(self, device: torch.device | str) -> "Dataset":
         known = {name: value.to(device) for name, value in self._known().items()}
@@ -108,10 +129,15 @@ class Dataset:
         """The same rows as 0 and 1, each row's bits a function of its own bytes; itself if ``name`` keeps grey."""
         if name in ("none", "expected"):
             return self
-        bits = [batch.input for batch in self.batches(VALUES_AT_ONCE, name)]
         raw = replace(self.schema, levels=2, dtype="uint8", divisor=1)
-        values = np.concatenate([raw.to_raw(part) for part in bits])
-        return replace(self, values=torch.from_numpy(values), schema=raw)
+
+        def bits(values: Tensor) -> Tensor:
+            rows = Dataset(values, None, self.schema)
+            parts = [raw.to_raw(batch.input) for batch in rows.batches(VALUES_AT_ONCE, name)]
+            return torch.from_numpy(np.concatenate(parts))
+
+        values = self.values.changed(bits, np.dtype("u1")) if isinstance(self.values, Shards) else bits(self.values)
+        return replace(self, values=values, schema=raw)
 
     def batches(self, size: int, binarize: str = "none") -> Iterator[Batch]:
         """All rows in their order, ``size`` at a time."""
@@ -125,7 +151,7 @@ class Dataset:
         """
         if self.schema == wanted:
             return self
-        if self.schema.shape != wanted.shape or not _holds(wanted, self.values):
+        if self.schema.shape != wanted.shape or not all(_holds(wanted, part) for part in pieces(self.values)):
             raise UserError(
                 f"{self.name} holds {self.schema.describe()}, but the model was trained on {wanted.describe()}."
             )
@@ -152,12 +178,12 @@ def _learned(train: Dataset) -> Schema:
     """The schema with what was inferred from all rows inferred from the training rows alone."""
     schema = train.schema
     if schema.counts:
-        schema = replace(schema, scale=count_scale(train.values.numpy(), schema.layout))
+        schema = replace(schema, scale=count_scale(train.values, schema.layout))
     elif not schema.is_mass:
-        offset, scale = standardisation(train.values.numpy(), schema.layout)
+        offset, scale = standardisation(train.values, schema.layout)
         schema = replace(schema, offset=offset, scale=scale)
     if train.columns is not None:
-        offset, scale = standardisation(train.columns.numpy(), "F")
+        offset, scale = standardisation(train.columns, "F")
         schema = replace(schema, condition_offset=offset, condition_scale=scale)
     if train.labels is not None and schema.labels is not None:
         counts = torch.bincount(train.labels[train.labels >= 0], minlength=len(schema.labels))
@@ -180,7 +206,7 @@ def _holds(schema: Schema, values: Tensor) -> bool:
     return int(values.min()) >= 0 and (schema.levels is None or int(values.max()) * schema.divisor < schema.levels)
 
 
-def _chosen(rows: Tensor, index: Tensor | slice) -> Tensor:
+def _chosen(rows: Tensor | Shards, index: Tensor | slice) -> Tensor:
     """``rows[index]``, eight times as fast for an index of whole images."""
     return rows[index] if isinstance(index, slice) else rows.index_select(0, index)
 

@@ -86,20 +86,37 @@ def read_values(
 
     They are read in pieces, so that what is allocated is never more than what was there.
     """
-    expected = math.prod(shape) * dtype.itemsize
-    says = f"its header says {' x '.join(map(str, shape)) or 1} values of {dtype.newbyteorder('=')}"
-    if expected == 0:
-        raise UserError(f"{name} holds no values ({says}): give one that has some.")
-    if expected > most:
-        raise UserError(f"{name} is cut short or its header is wrong ({says}): {remedy}.")
+    expected, says = _promise(dtype, shape, most, name, remedy)
     body = bytearray()
     while len(body) < expected and (chunk := stream.read(min(_CHUNK, expected - len(body)))):
         body += chunk
     if len(body) < expected:
         raise UserError(f"{name} is cut short ({says}, but it ends after {len(body)} bytes): {remedy}.")
     if stream.read(1):  # in a .gz or .npz this is also what makes its checksum be checked
-        raise UserError(f"{name} goes on after its end ({says}): save each array in a file of its own.")
+        raise UserError(_goes_on(name, says))
     return body
+
+
+def check_promise(dtype: np.dtype, shape: tuple[int, ...], size: int, name: str, remedy: str) -> None:
+    """That a file has exactly the ``size`` that its header promises: the same checks without reading it."""
+    expected, says = _promise(dtype, shape, size, name, remedy)
+    if expected < size:
+        raise UserError(_goes_on(name, says))
+
+
+def _promise(dtype: np.dtype, shape: tuple[int, ...], most: int, name: str, remedy: str) -> tuple[int, str]:
+    """(how many bytes the values take, what the header says), if there are values and room for them."""
+    expected = math.prod(shape) * dtype.itemsize
+    says = f"its header says {' x '.join(map(str, shape)) or 1} values of {dtype.newbyteorder('=')}"
+    if expected == 0:
+        raise UserError(f"{name} holds no values ({says}): give one that has some.")
+    if expected > most:
+        raise UserError(f"{name} is cut short or its header is wrong ({says}): {remedy}.")
+    return expected, says
+
+
+def _goes_on(name: str, says: str) -> str:
+    return f"{name} goes on after its end ({says}): save each array in a file of its own."
 
 
 def _header(stream: IO[bytes] | gzip.GzipFile, name: str) -> tuple[np.dtype, tuple[int, ...], int]:

@@ -1,16 +1,18 @@
 """A folder of images → one array, whatever the images are stored as.
 
 Twice through the files: first what kind and size each image is, so that the result can be allocated once; then the
-pixels, straight into their places.
+pixels, straight into their places, or, if there are too many for that, whenever a batch asks for them.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +20,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from variate.data.shards import Shards, is_large
 from variate.data.sources import Found, Like, looks_like
 from variate.errors import UserError
 from variate.progress import Progress
 
-__all__ = ["EXTENSIONS", "images"]
+__all__ = ["EXTENSIONS", "ImageFiles", "holds_images", "images"]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")  # no others: a name must not start Ghostscript
@@ -38,6 +41,7 @@ _TURNED = {  # EXIF orientation → what puts the image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+DECODERS = min(8, os.cpu_count() or 1)  # threads that images are decoded by while a model is trained
 _DRAFT = 2  # a large JPEG is decoded, ten times faster, at no less than so many times the size that is wanted
 
 
@@ -108,13 +112,51 @@ def images(folder: str | os.PathLike[str], resize: tuple[int, int] | None = None
             bar.advance(0.5)
         size = _size(folder, seen, resize, like)
         kind, shape, dtype = _wanted(seen, size) if like is None else _known(seen, size, like)
-        values = _allocated((len(seen), *shape), dtype, folder)
-        for row, one in zip(values, seen, strict=True):
-            row[...] = _pixels(one, kind, size).reshape(shape)
-            bar.advance(0.5)
+        files = ImageFiles(folder.resolve().name, seen, kind, size, shape, np.dtype(dtype))
+        if is_large(len(seen), shape, dtype):
+            _allocated((1, *shape), dtype, folder)  # one at least has to fit
+            values = Shards(files)
+            bar.advance(0.5 * len(seen))
+        else:
+            values = _allocated((len(seen), *shape), dtype, folder)
+            for number, row in enumerate(values):
+                row[...] = files.pixels(number)
+                bar.advance(0.5)
     labels = None if listing.labels is None else np.array(listing.labels)
     notes = (*listing.notes, *_remarks(seen, kind, size, silent=like is not None))
     return Found(values, labels, folder.resolve().name, notes, any(one.size != size for one in seen))
+
+
+class ImageFiles(NamedTuple):
+    """The images of a folder as rows that are decoded when they are asked for; each is a shard of its own."""
+
+    name: str
+    seen: list[Seen]
+    kind: Kind
+    size: tuple[int, int]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    bounds: None = None
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def pixels(self, number: int) -> np.ndarray:
+        return _pixels(self.seen[number], self.kind, self.size).reshape(self.shape)
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """The images with these numbers, (len(index), \\*shape)."""
+        values = np.empty((len(index), *self.shape), self.dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for row, pixels in zip(values, _decoders().map(self.pixels, index.tolist()), strict=True):
+                row[...] = pixels
+        return values
+
+
+@functools.cache
+def _decoders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(DECODERS, "decoding")
 
 
 def _allocated(shape: tuple[int, ...], dtype: str, folder: Path) -> np.ndarray:
@@ -151,6 +193,12 @@ def _listing(folder: Path) -> Listing:
     if deeper:
         notes.append(f"folders inside the sub-folders are not looked into: {deeper}")
     return Listing(top + below, labels, tuple(notes))
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image in it, or in one of its sub-folders."""
+    found, folders, _ = _scan(folder)
+    return bool(found) or any(_scan(place)[0] for place in folders)
 
 
 def _scan(folder: Path) -> tuple[list[Path], list[Path], int]:

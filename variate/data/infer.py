@@ -1,11 +1,14 @@
 """The schema of raw arrays: which values they can hold, how their axes lie, what their labels are."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from variate.data.layout import Layout, infer_layout, parse_layout
 from variate.data.schema import DTYPES, MOST_CLASSES, MOST_CONDITIONS, Schema
+from variate.data.shards import Shards, pieces
 from variate.errors import UserError
 
 __all__ = [
@@ -38,7 +41,7 @@ class Known(NamedTuple):
 
 
 def infer_schema(
-    values: np.ndarray,
+    values: np.ndarray | Shards,
     known: Known | None = None,
     levels: int | None = None,
     layout: str | None = None,
@@ -47,8 +50,8 @@ def infer_schema(
     """The schema of rows (n, …): uint8 → 256 levels; 0 and 1 → 2 levels; images of whole numbers up to 255, or of
     those divided by 255 or 256 → 256 levels; all others → real numbers.
 
-    ``levels`` and ``layout`` override; ``dtype`` is what the values were before torch could hold them. Raises
-    ``UserError`` for empty, non-numeric or non-finite data.
+    All rows are looked at, those in shards piece by piece. ``levels`` and ``layout`` override; ``dtype`` is what the
+    values were before torch could hold them. Raises ``UserError`` for empty, non-numeric or non-finite data.
     """
     if str(values.dtype) not in DTYPES:
         raise UserError(f"the data has dtype {values.dtype}: give numbers ({', '.join(DTYPES)}).")
@@ -88,29 +91,41 @@ def known_fields(known: Known | None, rows: int) -> dict:
     return {"labels": tuple(int(n) for n in counts), "classes": None if numbered else known.names}
 
 
-def check_finite(values: np.ndarray) -> None:
-    for start in range(0, len(values), ROWS_AT_ONCE):
-        part = values[start : start + ROWS_AT_ONCE].reshape(len(values[start : start + ROWS_AT_ONCE]), -1)
-        if not np.isfinite(part).all():
-            row, column = np.argwhere(~np.isfinite(part))[0]
+def _parts(values: np.ndarray | Shards, doing: str = "") -> Iterator[np.ndarray]:
+    """All rows in their order, some at a time."""
+    if isinstance(values, Shards):
+        yield from (piece.numpy() for piece in pieces(values, doing))
+    else:
+        yield from (values[start : start + ROWS_AT_ONCE] for start in range(0, len(values), ROWS_AT_ONCE))
+
+
+def check_finite(values: np.ndarray | Shards) -> None:
+    start = 0
+    for part in _parts(values):
+        flat = part.reshape(len(part), -1)
+        if not np.isfinite(flat).all():
+            row, column = np.argwhere(~np.isfinite(flat))[0]
             raise UserError(
                 f"row {start + row} of the data holds NaN or infinity (value {column} of it): remove or fill such rows."
             )
+        start += len(part)
 
 
-def _check_levels(values: np.ndarray, levels: int) -> None:
+def _check_levels(values: np.ndarray | Shards, levels: int) -> None:
     if not 2 <= levels <= 65536:
         raise UserError(f"levels={levels} must be within 2..65536.")
-    whole = values.dtype.kind != "f" or (values == np.round(values)).all()
-    if not whole or int(values.min()) < 0 or int(values.max()) >= levels:
-        raise UserError(
-            f"the data are not whole numbers 0..{levels - 1}, as levels={levels} says: mend the one or the other."
-        )
+    for part in _parts(values):
+        whole = part.dtype.kind != "f" or (part == np.round(part)).all()
+        if not whole or int(part.min()) < 0 or int(part.max()) >= levels:
+            raise UserError(
+                f"the data are not whole numbers 0..{levels - 1}, as levels={levels} says: mend the one or the other."
+            )
 
 
-def _grid(values: np.ndarray, dtype: str, places: bool) -> tuple[int | None, int]:
+def _grid(values: np.ndarray | Shards, dtype: str, places: bool) -> tuple[int | None, int]:
     """(levels, divisor) of values that lie on a grid; (None, 1) of real numbers."""
-    low, high = values.min(), values.max()
+    ends = [(part.min(), part.max()) for part in _parts(values, "Looking at all rows")]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
     if low < 0 or not places and values.dtype.kind in "iu" and high > 1 and dtype != "uint8":
         return None, 1
     if _on_grid(values, 1):
@@ -128,35 +143,40 @@ def _grid(values: np.ndarray, dtype: str, places: bool) -> tuple[int | None, int
     return None, 1
 
 
-def _on_grid(values: np.ndarray, divisor: int) -> bool:
+def _on_grid(values: np.ndarray | Shards, divisor: int) -> bool:
     """Whether every value is k / divisor for a whole k, within what floating point loses."""
     if values.dtype.kind != "f":
         return True
     tolerance = COARSE_TOLERANCE if values.dtype == np.float16 else GRID_TOLERANCE
     tolerance = 0.0 if divisor == 1 else tolerance
-    for start in range(0, len(values), ROWS_AT_ONCE):
-        scaled = values[start : start + ROWS_AT_ONCE].astype(np.float32 if divisor > 1 else values.dtype) * divisor
+    for part in _parts(values):
+        scaled = part.astype(np.float32 if divisor > 1 else part.dtype) * divisor
         if (np.abs(scaled - np.round(scaled)) > tolerance).any():
             return False
     return True
 
 
-def _different(values: np.ndarray) -> int:
-    return len(np.unique(values[:ROWS_AT_ONCE]))
+def _different(values: np.ndarray | Shards) -> int:
+    """How many different values the first rows hold, counted up to ``LEAST_GRID_VALUES``."""
+    found: set = set()
+    for row in range(min(len(values), ROWS_AT_ONCE)):
+        found.update(np.unique(values[row : row + 1]).tolist())
+        if len(found) >= LEAST_GRID_VALUES:
+            break
+    return len(found)
 
 
 def standardisation(
-    values: np.ndarray, layout: str, what: str = "the data"
+    values: np.ndarray | Tensor | Shards, layout: str, what: str = "the data"
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(offset, scale): mean and standard deviation, per column of vectors, per channel of everything else."""
     channel = layout.find("C") if "C" in layout else -1
-    exact = values.astype(np.float64)
     if layout == "F":
         axes: tuple[int, ...] = (0,)
     else:
         axes = tuple(axis for axis in range(values.ndim) if channel < 0 or axis != channel + 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        offset, spread = np.atleast_1d(exact.mean(axes)), np.atleast_1d(exact.std(axes))
+        offset, spread = (np.atleast_1d(moment) for moment in _moments(values, axes))
     if not np.isfinite(spread).all():
         column = int(np.argwhere(~np.isfinite(spread))[0, 0])
         raise UserError(f"column {column} of {what} holds numbers too large to square: divide it by a power of ten.")
@@ -164,7 +184,21 @@ def standardisation(
     return tuple(offset.tolist()), tuple(np.where(spread > smallest, spread, 1.0).tolist())
 
 
-def count_scale(values: np.ndarray, layout: str) -> tuple[float, ...]:
+def _moments(values: np.ndarray | Tensor | Shards, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) over these axes, in double precision; of shards in one pass (Chan et al. 1983)."""
+    if not isinstance(values, Shards):
+        exact = np.asarray(values, np.float64)
+        return exact.mean(axes), exact.std(axes)
+    rows, mean, square = 0, np.zeros(()), np.zeros(())  # square: Σ (x − mean)² / values per row
+    for part in _parts(values, "Standardising"):
+        exact = part.astype(np.float64)
+        far, share = exact.mean(axes) - mean, len(part) / (rows + len(part))
+        square = square + len(part) * exact.var(axes) + far**2 * rows * share
+        mean, rows = mean + far * share, rows + len(part)
+    return mean, np.sqrt(square / rows)
+
+
+def count_scale(values: np.ndarray | Tensor | Shards, layout: str) -> tuple[float, ...]:
     """The scale of counts in model units: their standard deviation, so that the encoder reads numbers near 1."""
     return standardisation(values, layout)[1]
 

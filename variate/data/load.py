@@ -1,4 +1,5 @@
-"""Anything that people have → ``Dataset``: a named set, a file, a folder of images, an array, a PyTorch data set."""
+"""Anything that people have → ``Dataset``: a named set, a file, a folder of images or shards, an array, a PyTorch
+data set."""
 
 import os
 from dataclasses import replace
@@ -10,10 +11,12 @@ from torch.utils import data as torch_data
 
 from variate.console import say
 from variate.data import named, sources
+from variate.data.arrays import shareable
 from variate.data.dataset import Dataset
 from variate.data.infer import Known, infer_known, infer_schema
-from variate.data.layout import seems_sequential
+from variate.data.layout import MOST_COMPARED, seems_sequential
 from variate.data.schema import Schema
+from variate.data.shards import Shards
 from variate.errors import UserError
 from variate.progress import track
 
@@ -64,7 +67,7 @@ def load(
         name, part = "array", "all"
     rows = _dataset(values, labels, name, part, levels, layout, like)
     if like is None and layout is None and rows.schema.layout == "F" and not rows.schema.is_mass:
-        if seems_sequential(rows.values.numpy()):
+        if seems_sequential(rows.values[:MOST_COMPARED].numpy()):
             say("neighbouring columns resemble each other: if the rows are signals, say so with --layout L")
     return replace(rows, schema=replace(rows.schema, resized=True)) if resized else rows
 
@@ -106,14 +109,14 @@ def _dataset(
     layout: str | None,
     like: Schema | None,
 ) -> Dataset:
-    array, dtype = _array(values)
+    array, dtype = (values, values.stored) if isinstance(values, Shards) else shareable(values)
     known = None if labels is None else infer_known(labels, like)
     if like is not None:  # what the model has settled is not inferred again
         levels, layout = None, like.layout if array.ndim == 1 + len(like.layout) else None
     schema = infer_schema(array, known, levels, layout, dtype)
     known = known or Known()
     rows = Dataset(
-        torch.from_numpy(array),
+        array if isinstance(array, Shards) else torch.from_numpy(array),
         None if known.labels is None else torch.from_numpy(known.labels),
         schema,
         name,
@@ -142,38 +145,3 @@ def _rows(data: object, labels: object) -> tuple[object, object]:
     if labels is None and len(items[0]) > 1:
         given = np.array([np.asarray(item[1]) for item in items])
     return [np.asarray(item[0]) for item in items], given
-
-
-def _array(data: object) -> tuple[np.ndarray, str | None]:
-    """Any array-like as one that torch can share, and its dtype where torch needs a wider one.
-
-    Contiguous, writeable, in this machine's byte order.
-    """
-    if isinstance(data, torch.Tensor):
-        data = data.detach().cpu()
-    try:
-        values = np.asarray(data)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"the data is not an array of rows of one shape ({error}).") from None
-    kind, size, dtype = values.dtype.kind, values.dtype.itemsize, None
-    if kind == "f" and size > 8:
-        values = values.astype(np.float64)
-    elif kind == "u" and size == 2:
-        values, dtype = values.astype(np.int32), "uint16"
-    elif kind == "u" and size > 2:  # torch counts with signed numbers
-        if values.size and int(values.max()) > np.iinfo(np.int64).max:
-            raise UserError("the data holds whole numbers beyond 64 bits with a sign: divide them, or give floats.")
-        values = values.astype(np.int64)
-    elif kind == "O":
-        values = _numbers(values)
-    return np.require(values, values.dtype.newbyteorder("="), ["C", "W"]), dtype
-
-
-def _numbers(values: np.ndarray) -> np.ndarray:
-    """An array of Python objects as one of numbers, if that is what they are."""
-    try:
-        return values.astype(np.float64)
-    except (TypeError, ValueError):
-        raise UserError(
-            "the data has dtype object and holds what is no number: give an array of numbers, and words as labels."
-        ) from None

@@ -97,6 +97,8 @@ class Schema:
 
     def to_levels(self, raw: Tensor) -> Tensor:
         """Raw values of a schema with ``levels`` or ``counts`` → the whole numbers k that they stand for, int64."""
+        if self.divisor == 1 and not raw.is_floating_point():
+            return raw.to(torch.int64)
         return (raw.to(torch.float64) * self.divisor).round().to(torch.int64)
 
     def to_tensor(self, raw: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The users' own data, in what they keep it in: IDX, .npy and .npz files, folders of images → plain arrays.
+"""The users' own data, in what they keep it in: IDX, .npy and .npz files, folders of images or shards → plain arrays.
 
 The content says what a file is, not its name. No file can run code, and nothing is allocated from a header alone:
 it is believed only as far as the bytes behind it go.
@@ -6,7 +6,6 @@ it is believed only as far as the bytes behind it go.
 
 from __future__ import annotations
 
-import ast
 import codecs
 import csv
 import io
@@ -15,33 +14,34 @@ import math
 import os
 import re
 import struct
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from variate.data.idx import read_idx, read_values
+from variate.data.idx import read_idx
+from variate.data.npy import MAGIC, NpyFiles, check_rows, read_npy, read_npy_file
+from variate.data.shards import Shards, is_large
 from variate.errors import UserError, suggest
+from variate.files import opened
 
 __all__ = ["Found", "looks_like", "read", "read_labels"]
 
 Like = tuple[tuple[int, ...], np.dtype | str]  # the raw shape and the dtype of what a trained model knows
 
-READABLE = "IDX files (gzipped or not), .npy, .npz and folders of images"
+READABLE = "IDX files (gzipped or not), .npy, .npz, and folders of images or of .npy shards"
 VALUE_NAMES = ("values", "x", "data", "images", "arr_0")  # in a .npz, in small letters
 LABEL_NAMES = ("labels", "y", "targets", "label", "target")
 PARTS = ("train", "test")
 PART_FOLDERS = {*PARTS, "val", "valid", "validation"}
 
-_GZIP, _NPY, _ZIP = b"\x1f\x8b", b"\x93NUMPY", (b"PK\3\4", b"PK\5\6")
+_GZIP, _ZIP = b"\x1f\x8b", (b"PK\3\4", b"PK\5\6")
 _HEAD = 512  # bytes that tell what a file is
 _CHUNK = 1 << 20
-_LONGEST_HEADER = 10_000  # characters in a .npy: more is an attack on the parser (NumPy has the same limit)
 _BOMB = 1 << 30, 200  # bytes, and how many times those of the archive, from which on it is not unpacked
 _NAMES_SEARCHED = 10_000  # for a misspelled one
 _MISSING = {"i": -1, "f": math.nan, "U": ""}  # a label that is not known, by the kind of the others
@@ -50,12 +50,13 @@ _MISSING = {"i": -1, "f": math.nan, "U": ""}  # a label that is not known, by th
 class Found(NamedTuple):
     """Rows as they were stored, and what was decided on the way.
 
-    values: (n, …), contiguous, writeable, in native byte order. labels: (n,) whole numbers or words, ``None`` if there
-    are none; also real columns (n, k) from a file that was named for them. name: the file's or the folder's. notes:
-    remarks for people. resized: whether images had to be. part: "train" or "test" where both may be there, else "all".
+    values: (n, …), contiguous, writeable, in native byte order; or ``Shards``, if they are too large for memory.
+    labels: (n,) whole numbers or words, ``None`` if there are none; also real columns (n, k) from a file that was named
+    for them. name: the file's or the folder's. notes: remarks for people. resized: whether images had to be. part:
+    "train" or "test" where both may be there, else "all".
     """
 
-    values: np.ndarray
+    values: np.ndarray | Shards
     labels: np.ndarray | None
     name: str
     notes: tuple[str, ...]
@@ -71,7 +72,7 @@ def read(
     part: str = "train",
     like: Like | None = None,
 ) -> Found:
-    """The rows in an IDX, .npy or .npz file or a folder of images, and their labels if there are any.
+    """The rows in an IDX, .npy or .npz file or a folder of images or of .npy shards, and their labels if there are any.
 
     ``labels`` names a file with one label per row; without it they come from the .npz itself, from the file beside
     ``…images…`` that is called ``…labels…`` or from the names of sub-folders. ``part``, "train" or "test", chooses
@@ -118,8 +119,8 @@ def read_labels(path: str | os.PathLike[str], part: str = "train", rows: int = 0
             if not chosen:
                 raise UserError(f"{place} holds the arrays {_listed(members)}: call the one with the labels 'labels'.")
             array = _member(archive, members[chosen[0]], place)
-    elif head.startswith(_NPY):
-        array = _npy_file(place)
+    elif head.startswith(MAGIC):
+        array = read_npy_file(place)
     elif _is_idx(head):
         array = read_idx(place)
     elif head and _text(head) is not None:
@@ -216,30 +217,49 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def _head(path: Path) -> bytes:
-    with _opened(path) as file:
+    with opened(path) as file:
         return file.read(_HEAD)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from None
 
 
 # --- one file
 
 
 def _folder(path: Path, resize: tuple[int, int] | None, part: str, like: Like | None) -> Found:
-    from variate.data.images import images  # here: it imports this module, and Pillow, which only folders need
+    from variate.data.images import holds_images, images  # here: it imports this module, and Pillow
 
-    if not _has_parts(path):
-        return images(path, resize, like)
-    found = images(path / part, resize, like)
+    place = path / part if _has_parts(path) else path
+    shards = _shard_names(place)
+    if shards and not holds_images(place):
+        if resize is not None:
+            raise UserError(f"{place} is a folder of .npy shards, and only images are resized: leave --resize out.")
+        found = _shards(place, shards)
+    else:
+        found = images(place, resize, like)
+    if place == path:
+        return found
     notes = (f"read from the sub-folder {part}", *found.notes)
     return found._replace(name=path.resolve().name, notes=notes, part=part)
+
+
+def _shard_names(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(".npy") and not name.startswith("."))
+    except OSError:  # which looking for images explains
+        return []
+
+
+def _shards(folder: Path, names: list[str]) -> Found:
+    """The rows of all these files, one after the other."""
+    name = folder.resolve().name
+    values, notes = _rows_of(NpyFiles([_existing(folder / name) for name in names], name))
+    return Found(values, None, name, (f"{len(names):,} shards", *notes))
+
+
+def _rows_of(files: NpyFiles) -> tuple[np.ndarray | Shards, tuple[str, ...]]:
+    """(rows, notes): in memory, or where they are, if they are too large for that."""
+    if is_large(len(files), files.shape, files.dtype):
+        return Shards(files), ("too large for memory: rows are read when they are needed",)
+    return files.read(np.arange(len(files))), ()
 
 
 def _has_parts(path: Path) -> bool:
@@ -255,14 +275,17 @@ def _file(path: Path, part: str) -> Found:
     head = _head(path)
     if head.startswith(_ZIP):
         return _npz(path, part)
-    if head.startswith(_NPY):
-        values = _numbers(_npy_file(path), str(path))
+    rest: tuple[str, ...] = ()
+    if head.startswith(MAGIC) and is_large(path.stat().st_size, (), "uint8"):
+        values, rest = _rows_of(NpyFiles([path], path.name))
+    elif head.startswith(MAGIC):
+        values = _numbers(read_npy_file(path), str(path))
     elif _is_idx(head):
         values = read_idx(path)
     else:
         raise UserError(f"{path} is {looks_like(head)}, which is not read as data: {_remedy(looks_like(head))}.")
     labels, notes = _labels_beside(path, len(values))
-    return Found(values, labels, path.name, notes)
+    return Found(values, labels, path.name, (*rest, *notes))
 
 
 def _is_idx(head: bytes) -> bool:
@@ -305,12 +328,7 @@ def _one_per_row(labels: np.ndarray, rows: int, name: str | os.PathLike[str]) ->
 
 def _numbers(values: np.ndarray, name: str) -> np.ndarray:
     """The same array, if it can be data."""
-    if values.ndim == 0:
-        raise UserError(f"{name} holds a single value: give an array with one row per example.")
-    if values.dtype.kind == "c":
-        raise UserError(f"{name} holds complex numbers: save their real and imaginary parts as separate columns.")
-    if values.dtype.kind not in "biuf":
-        raise UserError(f"{name} holds values of type {values.dtype}: save numbers, as in array.astype(float).")
+    check_rows(values.ndim, values.dtype, name)
     return values
 
 
@@ -347,7 +365,7 @@ def _words(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _text_labels(path: Path, rows: int) -> np.ndarray:
-    with _opened(path) as file:
+    with opened(path) as file:
         content = file.read()
     try:
         text = content.decode("utf-8-sig")
@@ -389,78 +407,6 @@ def _column(words: list[str]) -> np.ndarray | None:
     if known and all(re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", word) for word in known):
         return np.array([float(word or _MISSING["f"]) for word in words])
     return None
-
-
-# --- .npy
-
-
-def _npy_file(path: Path) -> np.ndarray:
-    with _opened(path) as file:
-        return _npy(file, os.fstat(file.fileno()).st_size, str(path))
-
-
-def _npy(stream: IO[bytes], most: int, name: str) -> np.ndarray:
-    """The array in a stream of the .npy format that cannot be longer than ``most`` bytes."""
-    dtype, shape, fortran, header = _npy_header(stream, name)
-    body = read_values(stream, dtype, shape, most - header, name, "save it anew with numpy.save")
-    flat = np.frombuffer(body, dtype)
-    if dtype.kind == "b":
-        flat = flat.view(np.uint8) != 0  # a byte of 2 would be a truth value that no library expects
-    array = flat.reshape(shape, order="F" if fortran else "C")
-    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
-
-
-def _npy_header(stream: IO[bytes], name: str) -> tuple[np.dtype, tuple[int, ...], bool, int]:
-    """(dtype, shape, whether in Fortran's order, length in bytes) of versions 1 to 3."""
-
-    def fault(why: str) -> UserError:
-        return UserError(f"{name} has a header that is not NumPy's ({why}): save it anew with numpy.save.")
-
-    start = stream.read(8)
-    length = {1: "<H", 2: "<I", 3: "<I"}.get(start[6]) if len(start) == 8 and start.startswith(_NPY) else None
-    if length is None:
-        raise fault(f"it begins with the bytes '{start.hex(' ')}'")
-    size = stream.read(struct.calcsize(length))
-    characters = struct.unpack(length, size)[0] if len(size) == struct.calcsize(length) else 0
-    if not 0 < characters <= _LONGEST_HEADER:
-        raise fault(f"of {characters:,} characters")
-    text = stream.read(characters)
-    try:
-        described = _literal(text.decode("utf-8" if start[6] == 3 else "latin1"))
-        descr, shape, fortran = described["descr"], described["shape"], described["fortran_order"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise fault(" ".join(str(error).split())[:80]) from None
-    whole = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 1 << 63 for n in shape)
-    if not whole or len(shape) > 64 or type(fortran) is not bool:
-        raise fault("its shape is no list of lengths")
-    return _dtype(descr, name), shape, fortran, 8 + len(size) + len(text)
-
-
-def _literal(text: str) -> dict:
-    """The dictionary that the text spells, as Python 2 or 3 would; ``ValueError`` for anything else."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the parser, about odd spellings
-            return dict(ast.literal_eval(re.sub(r"\b(\d+)L\b", r"\1", text.strip())))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError(f"not a dictionary: {error}") from None
-
-
-def _dtype(descr: object, name: str) -> np.dtype:
-    if isinstance(descr, list):
-        remedy = "save plain ones, with numpy.lib.recfunctions.structured_to_unstructured"
-        raise UserError(f"{name} holds rows of named columns: {remedy}.")
-    if isinstance(descr, str) and re.fullmatch(r"[<>|=]?O\d*", descr):
-        raise UserError(
-            f"{name} holds Python objects, which could run code when they are read: save numbers or words, as in "
-            "numpy.save(file, numpy.stack(list_of_rows)) or array.astype(str)."
-        )
-    if isinstance(descr, str) and re.fullmatch(r"[<>|=]?[biufcSUVmM]\d{1,9}(\[\w+\])?", descr):
-        try:
-            return np.dtype(descr)
-        except (TypeError, ValueError):
-            pass
-    raise UserError(f"{name} holds values of no known type ({str(descr)[:40]!r}): save numbers, array.astype(float).")
 
 
 # --- .npz
@@ -529,7 +475,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.n
             "save its arrays one by one with numpy.save."
         )
     with archive.open(info) as stream:
-        return _npy(stream, info.file_size, _quoted(info.filename.removesuffix(".npy"), path))
+        return read_npy(stream, info.file_size, _quoted(info.filename.removesuffix(".npy"), path))
 
 
 def _values_among(names: list[str], part: str, path: Path) -> str:

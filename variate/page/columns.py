@@ -32,7 +32,7 @@ def _table(rows: Dataset) -> np.ndarray:
 
 def draws(found: Findings) -> Picture:
     """Histograms of the data and of as many draws from the model."""
-    data = _table(found.rows)
+    data = _table(found.rows.some())
     chosen, which = _chosen(data)
     given = for_lines(found, ROWS)
     context, told = given.context, ""
@@ -51,7 +51,7 @@ def draws(found: Findings) -> Picture:
 
 def reconstructions(found: Findings) -> Picture:
     """The rows against their copies."""
-    rows = found.rows.subset(ROWS)
+    rows = found.rows.some().subset(ROWS)
     data = _table(rows)
     chosen, which = _chosen(data)
     copies = _raw(inference.reconstruction_units(found.run, rows), found.run.schema)

@@ -47,7 +47,7 @@ class Findings:
         schema = self.run.schema
         if not schema.axes.spatial:
             return None
-        some = self.rows.subset(-(-SPAN_VALUES // schema.size)).values.numpy()
+        some = self.rows.some().subset(-(-SPAN_VALUES // schema.size)).values.numpy()
         if schema.axes.spatial > 1:
             return Sheets(schema, some)
         return Panels(schema, some, np.concatenate([self.spread(count).values.numpy() for count in (6, 12)]))
