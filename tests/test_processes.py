@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from variate import train
+from variate.data import shards
 from variate.data.load import load
 from variate.errors import UserError
 from variate.fitting import Asked, trainer_for
@@ -33,7 +35,7 @@ from tests import test_processes
 from variate.processes import joined
 torch.manual_seed(0)
 with joined("cpu") as group:
-    found = test_processes.curve(group, sys.argv[2], int(sys.argv[3]))
+    found = test_processes.curve(group, sys.argv[2], int(sys.argv[3]), data=sys.argv[5])
     if group.rank == 0:
         torch.save(found, sys.argv[4])
 """
@@ -44,17 +46,20 @@ def torchrun(count: int, *arguments: object, restarts: int = 0) -> list[str]:
     return [*start, f"--max-restarts={restarts}", *map(str, arguments)]
 
 
-def trainer(group: Processes, model: str, batch_size: int, *more: str) -> train.Trainer:
+def trainer(group: Processes, model: str, batch_size: int, *more: str, data: str = "digits") -> train.Trainer:
     recipe, *settings = MODELS[model]
     settings += [f"train.batch_size={batch_size}", "train.epochs=1000", "train.rampup_steps=0", *more]
-    rows = load("digits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "IN_MEMORY_BYTES", 0)  # files stay where they are
+        rows = load(data)
+    assert rows.streams == (data != "digits")
     asked = Asked(recipe, overrides=tuple(settings))
     return trainer_for(asked.settings(rows.split(0)[0], None), rows, 0, group, None)
 
 
-def curve(group: Processes, model: str, batch_size: int, *more: str) -> dict[str, torch.Tensor]:
+def curve(group: Processes, model: str, batch_size: int, *more: str, data: str = "digits") -> dict[str, torch.Tensor]:
     """The gradient of the first step, and the mean bound (or error) of every step's batch."""
-    learner = trainer(group, model, batch_size, *more)
+    learner = trainer(group, model, batch_size, *more, data=data)
     gradients, values = {}, []
     step = learner.optimizer.step
 
@@ -65,7 +70,7 @@ def curve(group: Processes, model: str, batch_size: int, *more: str) -> dict[str
         step()
 
     learner.optimizer.step = first_gradients
-    order = torch.randperm(len(learner.train_data), generator=torch.Generator().manual_seed(3))
+    order = learner.train_data.order(3, 0)
     for number in range(STEPS):
         index = order.roll(number * batch_size)[:batch_size]
         sums = learner._fetch(learner._one_step(index))
@@ -84,16 +89,30 @@ def assert_alike(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
             torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6 * max(1.0, largest))
 
 
+def learned_by_two(model: str, batch_size: int, place: Path, data: str = "digits") -> dict[str, torch.Tensor]:
+    script = place / "curve.py"
+    script.write_text(CURVE)
+    root = Path(__file__).parent.parent
+    command = torchrun(2, script, root, model, batch_size, place / "found.pt", data)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return torch.load(place / "found.pt")
+
+
 @pytest.mark.parametrize(("model", "batch_size"), [("mlp", 32), ("mlp", 25), ("conv", 25), ("autoencoder", 25)])
 def test_two_processes_learn_what_one_does(model, batch_size, tmp_path):
     """25 rows are 13 and 12: an even mean of the two means would be another gradient."""
-    script = tmp_path / "curve.py"
-    script.write_text(CURVE)
-    root = Path(__file__).parent.parent
-    command = torchrun(2, script, root, model, batch_size, tmp_path / "found.pt")
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert_alike(torch.load(tmp_path / "found.pt"), curve(Processes(), model, batch_size))
+    assert_alike(learned_by_two(model, batch_size, tmp_path), curve(Processes(), model, batch_size))
+
+
+def test_two_processes_each_read_their_part_of_shards(tmp_path):
+    """They learn what one process learns, of rows that none of them has in memory."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for number, part in enumerate(load("digits").values.split(400)):
+        np.save(folder / f"{number}.npy", part.numpy())
+    found = learned_by_two("mlp", 25, tmp_path, str(folder))
+    assert_alike(found, curve(Processes(), "mlp", 25, data=str(folder)))
 
 
 @pytest.mark.parametrize("model", MODELS)
