@@ -94,7 +94,7 @@ def joined(device: str) -> Iterator[Processes]:
         return
     place = device_of(device, int(os.environ["LOCAL_RANK"]))
     if place.type == "cuda":
-        torch.cuda.setdevice_of(place)
+        torch.cuda.set_device(place)
     mine = not distributed.is_initialized()
     if mine:
         _connect("nccl" if place.type == "cuda" else "gloo")
