@@ -131,9 +131,15 @@ def dense_runners(ground: Ground) -> dict[str, Contestant | Command]:
     }
     if ground.peers:
         runners["pythae, whole call"] = Contestant(ground.peers, "in_pythae", "fit", "fp32", track)
-        for precision in ("fp32", "bf16"):
-            runners[f"JAX {precision}, epoch"] = Contestant(ground.peers, "in_jax", "mlp", precision, track)
-    return runners
+    return runners | in_jax(ground, "mlp", "epoch", track)
+
+
+def in_jax(ground: Ground, workload: str, unit: str, track: Track) -> dict[str, Contestant | Command]:
+    return {
+        f"JAX {precision}, {unit}": Contestant(ground.peers, "in_jax", workload, precision, track)
+        for precision in ("fp32", "bf16")
+        if ground.peers
+    }
 
 
 def dense_race(ground: Ground) -> tuple[Told, list[Row], dict]:
@@ -157,10 +163,7 @@ def conv_runners(ground: Ground) -> dict[str, Contestant | Command]:
         "eager PyTorch, conv": Contestant(sys.executable, "in_eager", "conv", "fp32", track),
         "floor, conv": Contestant(sys.executable, "in_floor", "conv", exact, track),
     }
-    if ground.peers:
-        for precision in ("fp32", "bf16"):
-            runners[f"JAX {precision}, conv"] = Contestant(ground.peers, "in_jax", "conv", precision, track)
-    return runners
+    return runners | in_jax(ground, "conv", "conv", track)
 
 
 def conv_race(ground: Ground) -> tuple[Told, list[Row], dict]:

@@ -6,7 +6,7 @@ here does nothing.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,16 +38,16 @@ class Processes:
         step = self.count * pieces
         return [slice(first, None, step) for first in range(self.rank, min(rows, step), self.count)]
 
-    def wrap(self, step: nn.Module, unused: bool) -> nn.Module:
+    def wrap(self, step: nn.Module, unused: Callable[[], bool]) -> nn.Module:
         """The module whose backward pass averages the gradients over the processes.
 
-        ``unused``: some parameters may get no gradient, which the processes then have to tell one another.
+        ``unused``: whether some parameters may get no gradient, which the processes then have to tell one another.
         """
         if self.count == 1:
             return step
         ids = [self.device] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(
-            step, device_ids=ids, forward_sync_buffers=False, find_unused_parameters=unused
+            step, device_ids=ids, forward_sync_buffers=False, find_unused_parameters=unused()
         )
 
     def total(self, numbers: list[float]) -> list[float]:

@@ -114,7 +114,7 @@ class Trainer:
                 f"a batch of {self.batch_size} rows cannot be parted among {self.group.count} processes in "
                 f"{self.training.accumulate} pieces each: raise train.batch_size or lower train.accumulate."
             )
-        self.differentiated = self.group.wrap(self.step_module, self._leaves_parameters_unused())
+        self.differentiated = self.group.wrap(self.step_module, self._leaves_parameters_unused)
         self.bad_run = self.worst_run = torch.zeros((), device=self.device)
         self.start: dict | None = None  # what the epoch under way began with
         self.on_steps: Callable[[dict], None] | None = None  # told the means of every few steps
@@ -261,14 +261,13 @@ class Trainer:
         with noise.seeded(*key) if self.has_own_networks else nullcontext():
             loss, terms = self.differentiated(batch, draws, self.step)
         rows = len(batch.input)
-        (
-            loss * (rows * self.group.count / len(index))
-        ).backward()  # the mean over the whole batch, which processes average
+        share = rows * self.group.count / len(index)  # of the batch's mean, which the processes take the mean of
+        (loss * share).backward()
         return total_terms(terms) | {"rows": torch.full((), float(rows), device=self.device)}
 
     def _leaves_parameters_unused(self) -> bool:
-        """Whether some parameters get no gradient, as the prior of an autoencoder, or not in every step."""
-        if self.group.count == 1 or self.model.labelling is not None:
+        """Whether some parameters get no gradient, as the prior of an autoencoder, or might get none in some steps."""
+        if self.model.labelling is not None or self.has_own_networks:  # one's own may also change when they are tried
             return True
         index = torch.zeros(1, dtype=torch.int64, device=self.device)
         draws = torch.zeros(self.step_module.objective.samples, 1, self.model.latent.noise_size, device=self.device)
