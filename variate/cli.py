@@ -46,5 +46,5 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.exit(0)  # the reader of our output has seen enough
     except KeyboardInterrupt as stop:
-        print(f"variate: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"variate: {str(stop) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
