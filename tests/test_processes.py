@@ -63,17 +63,17 @@ def curve(group: Processes, model: str, batch_size: int, *more: str, data: str =
     gradients, values = {}, []
     step = learner.optimizer.step
 
-    def first_gradients() -> None:
+    def first_gradients(*arguments: object) -> None:
         if not gradients:
             named = learner.step_module.named_parameters()
             gradients.update({name: p.grad.clone() for name, p in named if p.grad is not None})
-        step()
+        step(*arguments)
 
     learner.optimizer.step = first_gradients
     order = learner.train_data.order(3, 0)
     for number in range(STEPS):
         index = order.roll(number * batch_size)[:batch_size]
-        sums = learner._fetch(learner._one_step(index))
+        sums = learner._fetch([learner._one_step(index)])
         values.append(sums.get("bound_nats", sums.get("squared_error")) / sums["rows"])
         assert sums["rows"] == batch_size and sums["skipped"] == 0
     return gradients | {"curve": torch.tensor(values, dtype=torch.float64)}

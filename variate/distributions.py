@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.polynomial.hermite import hermgauss
@@ -27,6 +28,7 @@ __all__ = [
     "Levels",
     "NormalMixture",
     "PointMass",
+    "StandardNormal",
     "kl_by_draws",
     "kl_of_marginals",
     "kl_per_unit",
@@ -47,8 +49,19 @@ class DiagonalNormal(Independent):
     def __init__(self, mean: Tensor, scale: Tensor, event: int = 1):
         super().__init__(Normal(mean, scale, validate_args=False), event, validate_args=False)
 
+    @property
+    def stddev(self) -> Tensor:  # torch's is the root of its square
+        return self.base_dist.stddev
+
     def rsample_from(self, noise: Tensor) -> Tensor:
-        return self.base_dist.loc + self.base_dist.scale * noise
+        return torch.addcmul(self.base_dist.loc, self.base_dist.scale, noise)
+
+
+class StandardNormal(DiagonalNormal):
+    """N(0, I), a ``DiagonalNormal`` to which the divergence is simple; ``zero`` (…, *event) says shape and device."""
+
+    def __init__(self, zero: Tensor, event: int = 1):
+        super().__init__(zero, torch.ones_like(zero), event)
 
 
 class FullNormal(MultivariateNormal):
@@ -59,7 +72,12 @@ class FullNormal(MultivariateNormal):
     """
 
     def __init__(self, mean: Tensor, scale_tril: Tensor):
-        super().__init__(mean, scale_tril=scale_tril, validate_args=False)
+        # not torch's own beginning, whose broadcast_shapes imports a computer algebra system: a second before step one
+        shape = torch.Size(np.broadcast_shapes(mean.shape[:-1], scale_tril.shape[:-2]))
+        self.loc = mean.expand(*shape, -1)
+        self.scale_tril = scale_tril.expand(*shape, -1, -1)  # pyright: ignore[reportAttributeAccessIssue] (a stub's)
+        self._unbroadcasted_scale_tril = scale_tril
+        Distribution.__init__(self, shape, mean.shape[-1:], validate_args=False)
 
     def rsample_from(self, noise: Tensor) -> Tensor:
         return self.loc + torch.einsum("...ij,...j->...i", self._unbroadcasted_scale_tril, noise)
@@ -123,7 +141,13 @@ class NormalMixture(Distribution):
 
 @register_kl(DiagonalNormal, FullNormal)
 def _kl_diagonal_full(q: DiagonalNormal, p: FullNormal) -> Tensor:
-    return kl_divergence(FullNormal(q.mean, torch.diag_embed(q.stddev)), p)
+    """½ [Σ_ij A_ij² σ_j² + ‖A (μ − m)‖² − d] − Σ log A_ii − Σ log σ_i, A = L⁻¹: one solve for all rows that share L."""
+    lower = p._unbroadcasted_scale_tril
+    inverse = torch.linalg.solve_triangular(lower, torch.eye(lower.shape[-1]).to(lower), upper=False)
+    trace = (inverse.square().sum(-2) * q.variance).sum(-1)
+    distance = torch.einsum("...ij,...j->...i", inverse, q.mean - p.loc).square().sum(-1)
+    log_determinant = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) + q.stddev.log().sum(-1)
+    return (trace + distance - lower.shape[-1]) / 2 - log_determinant
 
 
 @register_kl(FullNormal, DiagonalNormal)
@@ -142,6 +166,9 @@ def kl_per_unit(q: Distribution, p: Distribution) -> Tensor | None:
     >>> kl_per_unit(q, p).tolist()
     [2.0, 0.0]
     """
+    if isinstance(q, DiagonalNormal) and isinstance(p, StandardNormal):
+        mean, scale = q.mean, q.stddev  # ½ (μ² + σ² − 1) − log σ
+        return -0.5 - torch.addcmul(torch.addcmul(scale.log(), mean, mean, value=-0.5), scale, scale, value=-0.5)
     if isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal):
         return kl_divergence(q.base_dist, p.base_dist)
     try:
@@ -366,7 +393,7 @@ class DiscretizedLogisticMixture(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         event = -self.dim - 1
-        shape = torch.broadcast_shapes(value.shape, self.batch_shape)
+        shape = np.broadcast_shapes(value.shape, self.batch_shape)
         lead, tail = shape[: len(shape) - event], shape[len(shape) - event :]
         parameters = self.parameters.expand(*lead, self.parameters.shape[self.dim], *tail)
         return _LogisticMixtureMass.apply(value.expand(shape).unsqueeze(self.dim), parameters, self)

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.distributions import DiagonalNormal, FullNormal, NormalMixture, PointMass, kl_by_draws, kl_per_unit
+from variate.distributions import (
+    DiagonalNormal,
+    FullNormal,
+    NormalMixture,
+    PointMass,
+    StandardNormal,
+    kl_by_draws,
+    kl_per_unit,
+)
 from variate.errors import UserError
 
 __all__ = [
@@ -69,7 +77,7 @@ class Group:
             raise ValueError("a deterministic code has no density: its objective is reconstruction")
         return self.log_p - (self.held().log_prob(self.z) if detached else self.log_q)
 
-    @property
+    @cached_property
     def rate_nats(self) -> Tensor:
         """KL(q ‖ p), (B, units): exact where there is a closed form, else an n-sample estimate as one unit."""
         return -self.log_weight().mean(0).unsqueeze(-1) if self.kl_nats is None else self.kl_nats.mean(0)
@@ -179,7 +187,7 @@ class Standard(Prior):
         self.register_buffer("zero", torch.zeros(size), persistent=False)
 
     def forward(self, context: Tensor | None) -> Distribution:
-        return DiagonalNormal(self.get_buffer("zero"), torch.ones_like(self.get_buffer("zero")))
+        return StandardNormal(self.get_buffer("zero"))
 
 
 class Normal(Prior):

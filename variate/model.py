@@ -29,6 +29,11 @@ class Decoded:
         return self.likelihood.log_prob(self.parameters, self.batch.target, self.batch.observed)
 
     @cached_property
+    def distortion_nats(self) -> Tensor:
+        """−log p(x | z, c), the mean over the samples: (B,)."""
+        return -self.log_prob.mean(0)
+
+    @cached_property
     def squared_error(self) -> Tensor:
         """‖x − point‖² in model units, summed over the (observed) values: (n, B)."""
         error = (self.batch.target - self.likelihood.point(self.parameters)) ** 2

@@ -42,12 +42,12 @@ class Objective(nn.Module):
 
 
 def _terms(draw: Draw, decoded: Decoded, bound: Tensor | None = None) -> Terms:
-    distortion = -decoded.log_prob.mean(0)
-    rates = torch.stack([rate.sum(-1) for rate in draw.rates_nats()], dim=-1)
-    elbo = -distortion - rates.sum(-1)
-    error = decoded.squared_error.mean(0) if decoded.likelihood.wants_residuals else None
-    terms = (elbo if bound is None else bound, elbo, distortion, rates, error)
-    return Terms(*(None if term is None else term.detach() for term in terms))
+    with torch.no_grad():
+        distortion = decoded.distortion_nats.detach()
+        rates = torch.stack([rate.sum(-1) for rate in draw.rates_nats()], dim=-1)
+        elbo = -distortion - rates.sum(-1)
+        error = decoded.squared_error.mean(0) if decoded.likelihood.wants_residuals else None
+    return Terms(elbo if bound is None else bound.detach(), elbo, distortion, rates, error)
 
 
 class Reconstruction(Objective):
@@ -82,9 +82,11 @@ class Elbo(Objective):
         self.warmup_steps, self.samples = warmup_steps, samples
 
     def forward(self, draw: Draw, decoded: Decoded, step: Tensor | int) -> tuple[Tensor, Terms]:
-        terms = _terms(draw, decoded)
-        rate = torch.stack([self._freed(group).sum(-1) for group in draw.groups]).sum(0)
-        return -decoded.log_prob.mean(0) + self.beta * self._warmth(step) * rate, terms
+        loss = decoded.distortion_nats
+        weight = self.beta * self._warmth(step)
+        for group in draw.groups:
+            loss = torch.add(loss, self._freed(group).sum(-1), alpha=weight)
+        return loss, _terms(draw, decoded)
 
     def _freed(self, group: Group) -> Tensor:
         """Units below the free bits cost a constant and get no gradient."""
@@ -95,10 +97,8 @@ class Elbo(Objective):
         paid = rate.detach().mean(0, keepdim=True) > free
         return torch.where(paid, rate, torch.full_like(rate, free))
 
-    def _warmth(self, step: Tensor | int) -> Tensor | float:
-        if self.warmup_steps == 0:
-            return 1.0
-        return torch.clamp(torch.as_tensor(step) / self.warmup_steps, max=1.0)
+    def _warmth(self, step: Tensor | int) -> float:
+        return min(1.0, float(step) / self.warmup_steps) if self.warmup_steps else 1.0
 
 
 class Iwae(Objective):

@@ -3,7 +3,6 @@
 import copy
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["capture", "restore", "to_save"]
 
-NUMBERS = ("step", "skipped", "rollbacks", "best", "best_epoch", "seconds", "sums")
+NUMBERS = ("step", "skipped", "rollbacks", "best", "best_epoch", "seconds", "bad_run", "sums")
 START = "start."  # in front of what was at the start of the epoch, to which a trainer rolls back
 
 
@@ -19,9 +18,8 @@ def capture(trainer: "Trainer") -> dict:
     """A copy of everything that training changes: tensors under "tensors", plain numbers under "numbers"."""
     tensors = {f"model.{k}": v for k, v in trainer.model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in trainer.average.state_dict().items()}
-    for index, state in trainer.optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
-    numbers = {name: getattr(trainer, name) for name in NUMBERS} | {"bad_run": float(trainer.bad_run)}
+    tensors |= {f"adam.{k}": v for k, v in trainer.optimizer.state().items()}
+    numbers = {name: getattr(trainer, name) for name in NUMBERS}
     return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "numbers": copy.deepcopy(numbers)}
 
 
@@ -42,19 +40,9 @@ def restore(trainer: "Trainer", state: dict) -> None:
         parts[part][rest] = value
     trainer.model.load_state_dict(parts["model"])
     trainer.average.load_state_dict(parts["average"])
-    adam: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["adam"].items():
-        index, _, key = name.partition(".")
-        adam.setdefault(int(index), {})[key] = _laid_out_as(trainer.parameters[int(index)], value)
-    groups = trainer.optimizer.state_dict()["param_groups"]
-    trainer.optimizer.load_state_dict({"state": adam, "param_groups": groups})
+    trainer.optimizer.load(parts["adam"])
     for name in NUMBERS:
         setattr(trainer, name, copy.deepcopy(state["numbers"][name]))
     start = state["numbers"].get("start")
     trainer.start = {"tensors": parts["start"], "numbers": start} if start else None
-    trainer.bad_run = trainer.worst_run = torch.tensor(state["numbers"]["bad_run"], device=trainer.device)
-
-
-def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
-    """A copy in the parameter's own order in memory: a file has lost it, and the fused optimiser goes by addresses."""
-    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value.clone()
+    trainer.worst_run = trainer.bad_run

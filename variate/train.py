@@ -2,17 +2,17 @@
 
 import copy
 import math
-import signal
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from variate import noise, state
+from variate.adam import Adam
 from variate.config import SCHEDULES, Training
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
@@ -23,10 +23,11 @@ from variate.objectives import Objective, Terms
 from variate.precision import products
 from variate.processes import Processes
 from variate.progress import Progress
+from variate.stopping import Clock, asked_to_stop
 
 __all__ = ["Interrupted", "Step", "Trainer", "total_terms"]
 
-CHECK_EVERY = 20  # steps between looks at the device: each look may wait for it
+CHECK_EVERY = 20  # steps between looks at the device, each of which may wait for it, and between updates of averages
 BAD_STEPS_IN_A_ROW = 5
 MOST_ROLLBACKS = 6
 VALIDATION_ROWS = 500  # per chunk
@@ -65,9 +66,19 @@ class Step(nn.Module):
         return loss, terms
 
 
-def total_terms(terms: Terms) -> dict[str, Tensor]:
-    """The sum over the rows of every term that exists, on the device; rates are summed over groups too."""
-    return {name: value.sum() for name, value in terms._asdict().items() if value is not None}
+def total_terms(terms: Terms) -> tuple[list[str], Tensor]:
+    """The names of the terms that exist, and their sums over the rows, on the device; rates are summed over groups."""
+    known = {name: value for name, value in terms._asdict().items() if value is not None}
+    return list(known), torch.stack([v if v.dim() == 1 else v.sum(-1) for v in known.values()]).sum(-1)
+
+
+class Outcome(NamedTuple):
+    """What a step leaves behind on the device: the sums of its terms, 1.0 if it was skipped; and of how many rows."""
+
+    names: list[str]
+    sums: Tensor
+    skipped: Tensor
+    rows: int
 
 
 @dataclass
@@ -91,6 +102,8 @@ class Trainer:
     best: float = -math.inf
     best_epoch: int = 0
     seconds: float = 0.0
+    bad_run: int = 0  # steps in a row that were skipped, up to the last one
+    worst_run: int = 0
     sums: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,9 +116,7 @@ class Trainer:
         # (average, what it is the average of): looked up once, because walking a model takes as long as a small layer
         self.averaged = list(zip(self.average.parameters(), self.model.parameters(), strict=True))
         self.copied = list(zip(self.average.buffers(), self.model.buffers(), strict=True))
-        self.optimizer = torch.optim.Adam(
-            self.parameters, lr=self.training.learning_rate, betas=self.training.betas, fused=True
-        )
+        self.optimizer = Adam(self.parameters, self.training.betas)
         rows = len(self.train_data)
         self.steps_per_epoch, self.total_epochs = self.training.steps_per_epoch(rows), self.training.total_epochs(rows)
         self.batch_size = min(self.training.batch_size, rows)
@@ -115,7 +126,6 @@ class Trainer:
                 f"{self.training.accumulate} pieces each: raise train.batch_size or lower train.accumulate."
             )
         self.differentiated = self.group.wrap(self.step_module, self._leaves_parameters_unused)
-        self.bad_run = self.worst_run = torch.zeros((), device=self.device)
         self.start: dict | None = None  # what the epoch under way began with
         self.on_steps: Callable[[dict], None] | None = None  # told the means of every few steps
         labels = self.train_data.labels
@@ -143,8 +153,8 @@ class Trainer:
         the caller's affair. After so many minutes training ends, in mid-epoch too. Raises ``Interrupted`` after saving
         on Ctrl-C or SIGTERM, ``UserError`` when training will not stay finite.
         """
-        clock = _Clock(save or (lambda: None), every_seconds, minutes)
-        with _signals() as stop, Progress("Training", self.total_steps, "step", self.step) as bar:
+        clock = Clock(save or (lambda: None), every_seconds, minutes)
+        with asked_to_stop() as stop, Progress("Training", self.total_steps, "step", self.step) as bar:
             while self.epoch < self.total_epochs and not self._patience_is_over():
                 self.start = self.start or state.capture(self)
                 with products(self.training.precision):
@@ -172,16 +182,17 @@ class Trainer:
     def learn_from(self, rows: Dataset) -> None:
         """Every row once, the last few too: learning from a stream that has no epochs."""
         self._draw_from(rows)
-        running = {}
+        outcomes = []
         order = noise.permutation(self.seed, "stream", self.step, n=len(rows)).to(self.device)
         with products(self.training.precision), Progress("Learning", len(rows), unit="rows") as bar:
             for index in order.split(self.training.batch_size):
-                for name, total in self._one_step(index).items():
-                    running[name] = running.get(name, 0) + total
+                outcomes.append(self._one_step(index))
                 bar.advance(len(index))
-            self._refit(self._fetch(running))
+                if len(outcomes) == CHECK_EVERY or bar.done == len(rows):
+                    self._settle(outcomes)
+                    outcomes = []
 
-    def _interrupted(self, clock: "_Clock") -> Interrupted:
+    def _interrupted(self, clock: Clock) -> Interrupted:
         clock.save()
         return Interrupted(f"stopped after step {self.step:,} of {self.total_steps:,}, all of it saved")
 
@@ -191,19 +202,19 @@ class Trainer:
         enough = max(self.training.patience * self.steps_per_epoch, self.training.least_steps // 3)
         return 0 < self.training.patience and waited >= enough
 
-    def _run_epoch(self, bar: Progress, stop: threading.Event, clock: "_Clock") -> str:
+    def _run_epoch(self, bar: Progress, stop: threading.Event, clock: Clock) -> str:
         """Steps to the end of the epoch: "done", or before it "stop" (asked to), "time" (over) or "diverged"."""
         end = (self.epoch + 1) * self.steps_per_epoch
         order = self.train_data.order(self.seed, self.epoch).to(self.device)
-        running: dict[str, Tensor] = {}
+        outcomes: list[Outcome] = []
         while self.step < end:
             place = (self.step % self.steps_per_epoch) * self.batch_size
-            for name, total in self._one_step(self._with_labelled(order[place : place + self.batch_size])).items():
-                running[name] = running.get(name, 0) + total
+            outcomes.append(self._one_step(self._with_labelled(order[place : place + self.batch_size])))
             if self.step % CHECK_EVERY == 0 or self.step == end:
-                self._look(running, bar)
+                self._look(outcomes, bar)
+                outcomes = []
                 self.seconds += clock.lap()
-                if self.worst_run.item() >= BAD_STEPS_IN_A_ROW:
+                if self.worst_run >= BAD_STEPS_IN_A_ROW:
                     return "diverged"
                 stopped, over = self.group.total([float(stop.is_set()), float(clock.is_over())])
                 if self.step < end:
@@ -223,36 +234,26 @@ class Trainer:
         chosen = torch.randint(len(self.labelled), (labelling.rows,), generator=generator)
         return torch.cat([index, self.labelled[chosen.to(self.device)]])
 
-    def _one_step(self, index: Tensor) -> dict[str, Tensor]:
-        """One optimiser step; a non-finite gradient leaves weights, moments and averages alone, without a sync."""
+    def _one_step(self, index: Tensor) -> Outcome:
+        """One optimiser step; a non-finite gradient leaves weights and moments alone, without a sync."""
         parts = self.group.parts(len(index), self.training.accumulate)
-        totals: dict[str, Tensor] = {}
+        names, sums = [], []
         for place, part in enumerate(parts):
             # the processes put their gradients together once, with the last piece
             alone = self.group.count > 1 and place + 1 < len(parts)
             with self.differentiated.no_sync() if alone else nullcontext():
-                for name, total in self._differentiate(index, part).items():
-                    totals[name] = totals[name] + total if name in totals else total
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients, foreach=True)
-        if self.training.clip_norm:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.training.clip_norm, norm, foreach=True)
-        good = torch.isfinite(norm).to(torch.float32)
-        bad = 1.0 - good
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimizer.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue] (read by the fused kernel)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self._average(good)
+                names, total = self._differentiate(index, part)
+                sums.append(total)
+        norm = self._clipped_norm()
+        skipped = torch.isnan(norm - norm).to(torch.float32)  # of infinite norms too
+        self.optimizer.step(self.learning_rate(), skipped)
+        self._forget_gradients()
         self.step += 1
-        self.bad_run = (self.bad_run + 1) * bad
-        self.worst_run = torch.maximum(self.worst_run, self.bad_run)
-        counted = torch.stack(list(totals.values())).nan_to_num_().mul_(good)
-        return dict(zip(totals, counted.unbind(), strict=True)) | {"skipped": bad}
+        rows = sum(len(range(*part.indices(len(index)))) for part in parts)
+        return Outcome(names, sums[0] if len(sums) == 1 else torch.stack(sums).sum(0), skipped, rows)
 
-    def _differentiate(self, index: Tensor, part: slice) -> dict[str, Tensor]:
-        """The gradient of this part of a batch is added to the weights'; the sums of its terms, and its rows."""
+    def _differentiate(self, index: Tensor, part: slice) -> tuple[list[str], Tensor]:
+        """The gradient of this part of a batch is added to the weights'; its terms' names and sums."""
         batch = self.drawn_from.batch(index, self.redrawn, self.seed, self.step, part=part)
         shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)[:, part]
@@ -260,10 +261,18 @@ class Trainer:
         key = (self.seed, "own networks", self.step, part.start)
         with noise.seeded(*key) if self.has_own_networks else nullcontext():
             loss, terms = self.differentiated(batch, draws, self.step)
-        rows = len(batch.input)
-        share = rows * self.group.count / len(index)  # of the batch's mean, which the processes take the mean of
-        (loss * share).backward()
-        return total_terms(terms) | {"rows": torch.full((), float(rows), device=self.device)}
+        share = len(batch.input) * self.group.count / len(index)  # of the batch's mean, which all processes average
+        (loss * share).backward()  # not backward(share), which imports a computer algebra system
+        return total_terms(terms)
+
+    @torch.no_grad()
+    def _clipped_norm(self) -> Tensor:
+        """The norm of all gradients before they are clipped to ``clip_norm``, if at all."""
+        flat = [parameter.grad.flatten() for parameter in self.parameters if parameter.grad is not None]
+        norm = torch.stack([torch.dot(part, part) for part in flat]).sum().sqrt()  # on a CPU faster than norms
+        if self.training.clip_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.training.clip_norm, norm, foreach=True)
+        return norm
 
     def _leaves_parameters_unused(self) -> bool:
         """Whether some parameters get no gradient, as the prior of an autoencoder, or might get none in some steps."""
@@ -274,22 +283,29 @@ class Trainer:
         loss, _ = self.step_module(self.drawn_from.batch(index, self.redrawn, 0), draws, 0)
         loss.backward()
         unused = any(parameter.grad is None for parameter in self.parameters)
-        self.optimizer.zero_grad()
+        self._forget_gradients()
         return unused
 
+    def _forget_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
     @torch.no_grad()
-    def _average(self, good: Tensor) -> None:
-        """θ̄ ← θ̄ + (1 − d)(θ − θ̄), with d growing to ``ema`` so that the first steps are forgotten."""
-        weight = good * (1 - min(self.training.ema, (1 + self.step) / (10 + self.step)))
+    def _average(self, steps: int) -> None:
+        """θ̄ ← d θ̄ + (1 − d) θ for each of the last steps, at one go with the θ of now: weights move little meanwhile.
+
+        The decay d grows to ``ema``, so that the first steps are forgotten.
+        """
+        counts = range(self.step - steps + 1, self.step + 1)
+        decay = math.prod(min(self.training.ema, (1 + count) / (10 + count)) for count in counts)
         for mean, value in self.averaged:
-            mean.lerp_(value, weight)
+            mean.lerp_(value, 1 - decay)
         for mean, value in self.copied:
             mean.copy_(value)
 
-    def _look(self, running: dict[str, Tensor], bar: Progress) -> None:
-        """Fetch the running sums, refit what has a closed form, move the bar."""
-        fresh = self._fetch(running)
-        self._refit(fresh)
+    def _look(self, outcomes: list[Outcome], bar: Progress) -> None:
+        """Settle the last steps, move the bar, tell who listens."""
+        fresh = self._settle(outcomes)
         rows = max(fresh["rows"], 1.0)
         means = self._in_raw_units({name: total / rows for name, total in fresh.items()})
         shown = "bound_nats" if "bound_nats" in fresh else "squared_error"
@@ -297,15 +313,27 @@ class Trainer:
         if self.on_steps is not None:
             self.on_steps({"step": self.step} | means)
 
-    def _fetch(self, running: dict[str, Tensor]) -> dict[str, float]:
-        """The running sums, taken from the device and added to the epoch's."""
-        sums = self.group.total(torch.stack(list(running.values())).tolist())
-        fresh = dict(zip(running, sums, strict=True))
-        fresh["skipped"] /= self.group.count  # all of them skip a step together
-        running.clear()
+    def _settle(self, outcomes: list[Outcome]) -> dict[str, float]:
+        """Fetch what the last steps did, bring the averages up to them, refit what has a closed form; the sums."""
+        skipped, fresh = self.skipped, self._fetch(outcomes)
+        self._average(len(outcomes) - (self.skipped - skipped))
+        self._refit(fresh)
+        return fresh
+
+    def _fetch(self, outcomes: list[Outcome]) -> dict[str, float]:
+        """The sums of steps, with "rows" and "skipped", taken from the device and added to the epoch's."""
+        table = torch.stack([torch.cat([told.sums, told.skipped.unsqueeze(0)]) for told in outcomes]).tolist()
+        fresh = dict.fromkeys([*outcomes[0].names, "rows", "skipped"], 0.0)
+        for told, (*sums, skipped) in zip(outcomes, table, strict=True):
+            self.bad_run = self.bad_run + 1 if skipped else 0
+            self.worst_run = max(self.worst_run, self.bad_run)
+            self.skipped += int(skipped)
+            fresh["skipped"] += skipped / self.group.count  # all of them skip a step together
+            for name, total in zip((*told.names, "rows"), (*sums, told.rows), strict=True):
+                fresh[name] += 0.0 if skipped else total
+        fresh = dict(zip(fresh, self.group.total(list(fresh.values())), strict=True))
         for name, total in fresh.items():
             self.sums[name] = self.sums.get(name, 0.0) + total
-        self.skipped += int(fresh["skipped"])
         return fresh
 
     def _refit(self, fresh: dict[str, float]) -> None:
@@ -351,15 +379,15 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Mean terms of the averaged weights on the validation rows, with the same noise every time."""
         objective = self.step_module.objective
-        totals: dict[str, float] = {}
+        names, totals = [], torch.zeros((), dtype=torch.float64)
         part = slice(self.group.rank, None, self.group.count)
         for chunk, index in enumerate(torch.arange(len(self.valid_data), device=self.device).split(VALIDATION_ROWS)):
             shape = (objective.samples, len(index), self.model.latent.noise_size)
             draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)[:, part]
             batch = self.valid_data.batch(index, part=part)
-            for name, total in total_terms(objective(*self.average(batch, draws), self.step)[1]).items():
-                totals[name] = totals.get(name, 0.0) + float(total)
-        totals = dict(zip(totals, self.group.total(list(totals.values())), strict=True))
+            names, sums = total_terms(objective(*self.average(batch, draws), self.step)[1])
+            totals = totals + sums.cpu().double()
+        totals = dict(zip(names, self.group.total(totals.tolist()), strict=True))
         return self._in_raw_units({name: total / len(self.valid_data) for name, total in totals.items()})
 
     def _in_raw_units(self, means: dict[str, float]) -> dict[str, float]:
@@ -375,52 +403,3 @@ class Trainer:
         """Go on with another model's weights, with moments and averages of their own."""
         self.model.load_state_dict(model.state_dict())
         self.average.load_state_dict(model.state_dict())
-
-
-class _Clock:
-    """When to save, when to stop, and how long it took."""
-
-    def __init__(self, save: Callable[[], None], every_seconds: float, minutes: float):
-        self._keep, self._every = save, every_seconds
-        self._lap = self._saved = time.monotonic()
-        self._end = self._lap + 60 * minutes
-
-    def lap(self) -> float:
-        """Seconds since the last time that this was asked."""
-        before, self._lap = self._lap, time.monotonic()
-        return self._lap - before
-
-    def is_over(self) -> bool:
-        return time.monotonic() >= self._end
-
-    def save(self) -> None:
-        self._keep()
-        self._saved = time.monotonic()
-
-    def save_if_due(self) -> None:
-        if time.monotonic() >= self._saved + self._every:
-            self.save()
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that a step in flight is finished before the state is saved."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    asked = set()
-
-    def ask(number: int, frame: object) -> None:
-        if number in asked:  # twice: do not wait for the step in flight
-            raise KeyboardInterrupt
-        asked.add(number)  # Ctrl-C under torchrun comes as a SIGINT and, through it, as a SIGTERM
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

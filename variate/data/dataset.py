@@ -60,7 +60,7 @@ class Dataset:
 
     def rows(self, index: Tensor | slice) -> "Dataset":
         known = {name: value[index] for name, value in self._known().items()}
-        values = self.values.choose(index) if isinstance(self.values, Shards) else self.values[index]
+        values = self.values.choose(index) if isinstance(self.values, Shards) else _chosen(self.values, index)
         return replace(self, values=values, **known)
 
     def some(self) -> "Dataset":

@@ -1,0 +1,69 @@
+"""The optimiser against torch's own, bit for bit."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from variate.adam import Adam
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])
+def test_it_is_torch_s_adam(betas):
+    """Sixty steps, some skipped, one weight without a gradient now and then, one in another order in memory."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(30, 20), (30,), (4, 3, 5, 5), ()]
+    starts = [torch.randn(shape, generator=generator) for shape in shapes]
+    starts[2] = starts[2].contiguous(memory_format=torch.channels_last)
+    ours, theirs = ([nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    optimizer, oracle = Adam(ours, betas), torch.optim.Adam(theirs, betas=betas, fused=True)
+    for step in range(60):
+        rate, skipped = 0.01 / (1 + step), torch.tensor(float(step % 7 == 3))
+        for place, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            a.grad = torch.randn(a.shape, generator=generator).mul_(10.0 ** (step % 5 - 2))
+            if place == 2:
+                a.grad = a.grad.contiguous(memory_format=torch.channels_last)
+            if place == 1 and step % 4 == 0:
+                a.grad = None
+            b.grad = None if a.grad is None else a.grad.clone()
+        optimizer.step(rate, skipped)
+        oracle.param_groups[0]["lr"] = rate
+        oracle.found_inf = skipped
+        oracle.step()
+        for a, b in zip(ours, theirs, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_its_state_goes_on_where_it_was():
+    weights = [nn.Parameter(torch.randn(5, 3, 2, 2).contiguous(memory_format=torch.channels_last)) for _ in range(2)]
+    gradient, never = torch.randn(5, 3, 2, 2), torch.zeros(())
+    first, second = (Adam([weight]) for weight in weights)
+    weights[0].grad = gradient.contiguous(memory_format=torch.channels_last)
+    first.step(0.1, never)
+    second.load({name: value.contiguous() for name, value in first.state().items()})  # as a file gives it back
+    with torch.no_grad():
+        weights[1].copy_(weights[0])
+    weights[1].grad = weights[0].grad
+    first.step(0.1, never)
+    second.step(0.1, never)
+    assert torch.equal(weights[0], weights[1])
+
+
+def test_a_step_imports_neither_a_compiler_nor_an_algebra_system():
+    """Each takes a second or two, before a user sees the first step."""
+    code = """
+import sys, torch
+from variate import config, noise, train
+from variate.data.load import load
+from variate.fitting import Asked, trainer_for
+from variate.processes import Processes
+rows = load(torch.randint(0, 256, (60, 16, 16), dtype=torch.uint8).numpy())
+learner = trainer_for(Asked("vae").settings(rows, None), rows, 0, Processes(), None)
+learner._one_step(torch.arange(20))
+learner.validate()
+print(sorted({"torch._dynamo", "sympy"} & set(sys.modules)))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
