@@ -135,6 +135,15 @@ def test_a_batch_smaller_than_its_parts_is_refused():
         trainer(Processes(), "mlp", 4, "train.accumulate=5")
 
 
+def test_processes_that_nobody_brought_together_are_refused(monkeypatch):
+    """As under a scheduler that sets only some of what torchrun does."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UserError, match="lacks LOCAL_RANK, MASTER_ADDR, MASTER_PORT: start them with torchrun"):
+        with joined("cpu"):
+            pass
+
+
 def test_a_device_that_is_not_there_is_named():
     with (
         pytest.raises(UserError, match="--device toaster is not to be had here: use auto, cpu, cuda or mps"),

@@ -462,6 +462,7 @@ def default_for(schema: Schema, values: Tensor | Shards) -> dict:
         return {"name": "categorical"}
     counts = torch.zeros(schema.levels, dtype=torch.int64)
     for part in pieces(values, "Counting levels"):
-        counts += torch.bincount(schema.to_levels(part).flatten(), minlength=schema.levels)
+        levels = part if part.dtype == torch.uint8 and schema.divisor == 1 else schema.to_levels(part)  # a copy saved
+        counts += torch.bincount(levels.flatten(), minlength=schema.levels)
     atoms = counts.argsort(descending=True, stable=True)[:MOST_ATOMS].tolist()
     return {"name": "discretized_logistic", "components": 2, "atoms": atoms}

@@ -27,8 +27,8 @@ def products(precision: str) -> Iterator[None]:
     has = torch.cpu.get_capabilities()
     fast = {"cpu": "bf16" if any(has.get(unit) for unit in BF16_UNITS) else "ieee", "gpu": "tf32"}
     backends = {
-        "cpu": (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv),
-        "gpu": (torch.backends.cuda.matmul, torch.backends.cudnn.conv),
+        "cpu": (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv),  # pyright: ignore[reportAttributeAccessIssue]
+        "gpu": (torch.backends.cuda.matmul, torch.backends.cudnn.conv),  # pyright: ignore[reportAttributeAccessIssue]
     }
     before = [(backend, backend.fp32_precision) for places in backends.values() for backend in places]
     try:

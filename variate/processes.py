@@ -13,10 +13,14 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from variate.errors import UserError
 
 __all__ = ["Processes", "device_of", "is_first", "joined", "was_restarted"]
+
+MEETING = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells its processes
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,18 @@ def joined(device: str) -> Iterator[Processes]:
     """The processes that ``torchrun`` started, each with its own device; one, if it did not.
 
     device: "auto" (a GPU if there is one), "cpu", "cuda" or "mps". GPUs talk through NCCL, processors through gloo.
-    Raises ``UserError`` for a device that is not there.
+    Raises ``UserError`` for a device that is not there, and where processes were not started by ``torchrun``.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes(device=device_of(device))
         return
+    missing = [name for name in MEETING if name not in os.environ]
+    if missing:
+        raise UserError(
+            f"WORLD_SIZE={count} says that several processes learn together, but the environment lacks "
+            f"{', '.join(missing)}: start them with torchrun, or unset WORLD_SIZE."
+        )
     place = device_of(device, int(os.environ["LOCAL_RANK"]))
     if place.type == "cuda":
         torch.cuda.set_device(place)
@@ -107,8 +117,8 @@ def joined(device: str) -> Iterator[Processes]:
 
 def _connect(backend: str) -> None:
     """Meet the others where nobody has been: a restarted process must not find the addresses of those before it."""
-    store, rank, count = next(distributed.rendezvous("env://"))
-    fresh = distributed.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    store, rank, count = next(rendezvous("env://"))
+    fresh = PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     distributed.init_process_group(backend, store=fresh, rank=rank, world_size=count)
 
 

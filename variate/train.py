@@ -241,7 +241,7 @@ class Trainer:
         for place, part in enumerate(parts):
             # the processes put their gradients together once, with the last piece
             alone = self.group.count > 1 and place + 1 < len(parts)
-            with self.differentiated.no_sync() if alone else nullcontext():
+            with self.differentiated.no_sync() if alone else nullcontext():  # pyright: ignore[reportCallIssue] (DDP's)
                 names, total = self._differentiate(index, part)
                 sums.append(total)
         norm = self._clipped_norm()

@@ -224,7 +224,7 @@ def _digits(part: str) -> NamedArrays:
     order = np.random.RandomState(0).permutation(len(values))
     rows = order[:-360] if part == "train" else order[-360:]
     images = values[rows].astype(np.uint8).reshape(-1, 8, 8)
-    targets = labels[rows].astype(np.int64)
+    targets = np.asarray(labels)[rows].astype(np.int64)
     return NamedArrays("digits", part, images, targets, 17, "scikit-learn's load_digits")
 
 
