@@ -252,6 +252,26 @@ def test_a_head_gives_every_place_its_own_rows_of_the_matrix(size, factor):
         torch.testing.assert_close(out[(..., *place)], told)
 
 
+@pytest.mark.parametrize(
+    ("factor", "size"),
+    [(0, ()), (0, (4, 6)), (1, (5,)), (2, (8,)), (2, (6, 4)), (3, (9, 6)), (2, (4, 6, 8)), (2, (7, 8))],
+)
+@torch.no_grad()
+def test_a_head_beside_its_target_has_every_number_beside_its_own(factor, size):
+    """Whatever the order of the places: a row's pairs (parameters, target) are those in the order of the example."""
+    coarse = tuple(math.ceil(n / factor) for n in size) if factor else ()
+    head = PerValueHead((4, *coarse), (2, *size), 3)
+    features, target, seen = torch.randn(2, 4, *coarse), torch.randn(2, 2, *size), torch.rand(2, 2, *size) > 0.5
+    parameters, told, known = head.beside(features, target, seen)
+
+    def pairs(*columns: Tensor) -> list[list[tuple[float, ...]]]:
+        wide = [column.double().reshape(2, -1, 2, math.prod(size)) for column in columns]  # rows, numbers, C, places
+        return [sorted(map(tuple, part.tolist())) for part in torch.cat(wide, 1).movedim(1, -1).flatten(0, 1)]
+
+    for found, expected in zip(pairs(parameters, told, known), pairs(head(features), target, seen), strict=True):
+        torch.testing.assert_close(torch.tensor(found), torch.tensor(expected))
+
+
 @pytest.mark.parametrize("size", [(9,), (9, 10), (9, 8, 11)], ids=str)
 def test_a_head_starts_where_it_is_told_at_every_place(size):
     head = PerValueHead((4, *halved(size)), (2, *size), 3)

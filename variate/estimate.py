@@ -20,7 +20,6 @@ from variate.data.dataset import Dataset
 from variate.distributions import kl_of_marginals
 from variate.errors import UserError
 from variate.inference import CHUNK, Gathered, code_means, matching
-from variate.model import Decoded
 from variate.progress import Progress
 
 __all__ = ["LogLikelihood", "Parts", "active_units", "bits_per_dim", "elbo_parts", "log_likelihood", "log_likelihoods"]
@@ -98,8 +97,7 @@ def _log_weights(run: Run, batch: Batch, labels: Tensor | None, keys: list[bytes
     parts = []
     for start in range(0, samples, at_once):
         draw = model.latent.infer(features, c, draws[start : start + at_once])
-        decoded = Decoded(model.likelihood, model.decode(draw.code, c), batch)
-        parts.append((decoded.log_prob + draw.log_weight()).double())
+        parts.append((model.judge(draw.code, c, batch).log_prob + draw.log_weight()).double())
     return torch.cat(parts)
 
 

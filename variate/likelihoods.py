@@ -74,6 +74,10 @@ class Likelihood(nn.Module):
         """Features (N, *features) → parameters (N, P, *shape)."""
         return self.head(features)
 
+    def beside(self, features: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        """``forward(features)`` and values (…, *shape), their places alike in whatever order: for sums over them."""
+        return self.head.beside(features, *values) if self.factorised else (self(features), *values)
+
     def values(self, parameters: Tensor) -> Distribution:
         """Parameters (…, P, *shape) → the distribution of every single value, batch shape (…, *shape)."""
         raise NotImplementedError

@@ -18,7 +18,10 @@ __all__ = ["Decoded", "Model"]
 
 
 class Decoded:
-    """p(x | z, c) for n samples of every row, judged on the batch's target; computed when asked, once."""
+    """p(x | z, c) for n samples of every row, judged on the batch's target; computed when asked, once.
+
+    The places of parameters, target and ``observed`` may be in any one order: nothing here is but summed over them.
+    """
 
     def __init__(self, likelihood: Likelihood, parameters: Tensor, batch: Batch):
         self.likelihood, self.parameters, self.batch = likelihood, parameters, batch
@@ -68,13 +71,22 @@ class Model(nn.Module):
 
     def decode(self, code: Tensor, c: Tensor | None) -> Tensor:
         """Code (n, B, …) and c (B, C) → the likelihood's parameters (n, B, P, *shape)."""
-        samples, rows = code.shape[:2]
-        wide = None if c is None else c.expand(samples, *c.shape).flatten(0, 1)
-        features = self.decoder(code.flatten(0, 1), wide)
-        return self.likelihood(features).unflatten(0, (samples, rows))
+        return self.likelihood(self._features(code, c)).unflatten(0, code.shape[:2])
+
+    def judge(self, code: Tensor, c: Tensor | None, batch: Batch) -> Decoded:
+        """Code (n, B, …) and c (B, C) → p(x | z, c), ready to be asked about the batch."""
+        known = [batch.target] if batch.observed is None else [batch.target, batch.observed]
+        parameters, target, *observed = self.likelihood.beside(self._features(code, c), *known)
+        batch = batch._replace(target=target, observed=observed[0] if observed else None)
+        return Decoded(self.likelihood, parameters.unflatten(0, code.shape[:2]), batch)
+
+    def _features(self, code: Tensor, c: Tensor | None) -> Tensor:
+        """What the decoder makes of every sample, (n · B, …)."""
+        wide = None if c is None else c.expand(len(code), *c.shape).flatten(0, 1)
+        return self.decoder(code.flatten(0, 1), wide)
 
     def forward(self, batch: Batch, noise: Tensor) -> tuple[Draw, Decoded]:
         """Encode, draw, decode, ready to be judged by an objective or an estimator."""
         c = self.encode_context(batch.context)
         draw = self.infer(batch.input, c, noise)
-        return draw, Decoded(self.likelihood, self.decode(draw.code, c), batch)
+        return draw, self.judge(draw.code, c, batch)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from variate import noise, state
+from variate import memory, noise, state
 from variate.adam import Adam
 from variate.config import SCHEDULES, Training
 from variate.data.batch import Batch
@@ -154,7 +154,8 @@ class Trainer:
         on Ctrl-C or SIGTERM, ``UserError`` when training will not stay finite.
         """
         clock = Clock(save or (lambda: None), every_seconds, minutes)
-        with asked_to_stop() as stop, Progress("Training", self.total_steps, "step", self.step) as bar:
+        bar = Progress("Training", self.total_steps, "step", self.step)
+        with asked_to_stop() as stop, memory.kept(), bar:
             while self.epoch < self.total_epochs and not self._patience_is_over():
                 self.start = self.start or state.capture(self)
                 with products(self.training.precision):

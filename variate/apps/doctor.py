@@ -24,7 +24,6 @@ from variate.console import silent
 from variate.data import named
 from variate.data.load import load
 from variate.errors import UserError
-from variate.model import Decoded
 
 __all__ = ["doctor"]
 
@@ -214,8 +213,8 @@ class _Trial:
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         codes = torch.from_numpy(nodes).to(torch.float32).reshape(-1, 1, 1).expand(-1, len(rows), 1)
         with torch.inference_mode():
-            decoded = Decoded(run.model.likelihood, run.model.decode(codes, None), rows.batch(slice(None)))
-            joint = decoded.log_prob.double() + torch.from_numpy(np.log(weights / weights.sum())).unsqueeze(-1)
+            judged = run.model.judge(codes, None, rows.batch(slice(None)))
+            joint = judged.log_prob.double() + torch.from_numpy(np.log(weights / weights.sum())).unsqueeze(-1)
         exact = torch.logsumexp(joint, 0) + run.schema.log_volume_nats
         found = estimate.log_likelihood(run, rows, SAMPLES)
         errors = (found.nats - exact).abs() / found.mc_se.clamp_min(1e-4)

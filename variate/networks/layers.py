@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Film", "PerValueHead", "ShowAtoms", "finer"]
+__all__ = ["Film", "PerValueHead", "ShowAtoms", "coarser", "finer"]
 
 
 def finer(x: Tensor, factors: int, places: int, size: tuple[int, ...]) -> Tensor:
@@ -21,6 +21,14 @@ def finer(x: Tensor, factors: int, places: int, size: tuple[int, ...]) -> Tensor
         x = x.flatten(dim, dim + 1)
     # not narrow, whose gradient is copied even where nothing is cut
     return x[(slice(None),) * places + tuple(slice(most) for most in size)]
+
+
+def coarser(x: Tensor, factor: int, dims: int) -> Tensor:
+    """The inverse of ``finer``, in the last dimensions, without a cut: (…, f n₁, …, f n_d) → (…, f, …, n₁, …, n_d)."""
+    lead = x.dim() - dims
+    for dim in range(lead, lead + 2 * dims, 2):
+        x = x.unflatten(dim, (-1, factor))
+    return x.movedim(tuple(range(lead + 1, lead + 2 * dims, 2)), tuple(range(lead, lead + dims)))
 
 
 class Film(nn.Module):
@@ -86,14 +94,31 @@ class PerValueHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if not self.coarse:
             return self.linear(features).unflatten(-1, (self.per_value, *self.shape))
+        return finer(self._coarse(features), 3, 3, self.shape[1:])
+
+    def beside(self, features: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        """``forward(features)``, and values (…, *shape) beside them, all with their places in the order that is free.
+
+        That is the order in which the product makes them: to put so many numbers into the order of the example takes
+        longer than to make them, and a sum over the places needs none. The shapes are (N, P, C, …) and (…, C, …).
+        """
+        dims = len(self.coarse)
+        cut = tuple(self.factor * n for n in self.coarse) != self.shape[1:]
+        if cut or not self.coarse:
+            return self(features), *values
+        return self._coarse(features).flatten(3, 3 + dims), *(
+            coarser(value, self.factor, dims).flatten(-2 * dims, -dims) for value in values
+        )
+
+    def _coarse(self, features: Tensor) -> Tensor:
+        """(N, F, *coarse) → (N, P, C, f, …, f, *coarse)."""
         channels, *size = self.shape
         # channels first: the copy of the few features is cheap, and the many parameters come out where they belong;
         # the bias is one more feature that is 1 everywhere, which saves a pass over them
         places = torch.cat([features.flatten(2), features.new_ones(len(features), 1, math.prod(self.coarse))], dim=1)
         weight = torch.cat([self.linear.weight, self.linear.bias.unsqueeze(-1)], dim=1)
         out = torch.bmm(weight.expand(len(features), -1, -1), places).unflatten(2, self.coarse)
-        out = out.unflatten(1, (self.per_value, channels, *[self.factor] * len(size)))
-        return finer(out, 3, 3, tuple(size))
+        return out.unflatten(1, (self.per_value, channels, *[self.factor] * len(size)))
 
     def set_bias(self, start: Tensor) -> None:
         """Set where the parameters start: (P, C), the same for all places of a channel."""
