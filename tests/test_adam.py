@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from variate.adam import Adam
+from variate.errors import UserError
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])
@@ -49,6 +50,35 @@ def test_its_state_goes_on_where_it_was():
     first.step(0.1, never)
     second.step(0.1, never)
     assert torch.equal(weights[0], weights[1])
+
+
+def test_a_state_of_torch_s_adam_is_read_and_a_foreign_one_refused():
+    """Weights that never had a gradient have no moments there; frozen ones have none in either."""
+    weights = [
+        nn.Parameter(torch.ones(3)),
+        nn.Parameter(torch.ones(2)),
+        nn.Parameter(torch.ones(4), requires_grad=False),
+    ]
+    oracle, optimizer = torch.optim.Adam(weights, fused=True), Adam(weights)
+    for place in (1, 0):  # here there were some, from which nothing stays
+        weights[place].grad = torch.full_like(weights[place], 2.0)
+        optimizer.step(0.1, torch.zeros(()))
+        weights[1].grad = None
+    oracle.step()
+    told = oracle.state_dict()["state"]
+    optimizer.load({f"{place}.{name}": value for place, row in told.items() for name, value in row.items()})
+    state = optimizer.state()
+    assert set(state) == {f"{place}.{name}" for place in (0, 1) for name in ("exp_avg", "exp_avg_sq", "step")}
+    for name in ("exp_avg", "exp_avg_sq", "step"):
+        assert torch.equal(state[f"0.{name}"], told[0][name]) and not state[f"1.{name}"].any()
+    with pytest.raises(UserError, match="of another version or model: start anew"):
+        optimizer.load({"0.momentum": torch.zeros(3)})
+
+
+def test_without_gradients_nothing_happens():
+    weight = nn.Parameter(torch.ones(3))
+    Adam([weight]).step(0.1, torch.zeros(()))
+    assert torch.equal(weight, torch.ones(3))
 
 
 def test_a_step_imports_neither_a_compiler_nor_an_algebra_system():

@@ -109,6 +109,21 @@ def test_every_objective_and_keyword_has_a_case():
     assert {case for case in keywords if case[1] not in ("args", "kwargs")} == set(ANOTHER)
 
 
+def test_one_draw_serves_several_objectives(setup, sections):
+    """What the first one leaves computed must not cost the second its gradient, in whichever order they ask."""
+    case = setup(Iwae(k=4), **sections)
+    both = [Iwae(k=4), Elbo(samples=4)]
+
+    def gradients(*asked: Objective) -> list[Tensor]:
+        draw, decoded = case.model(Batch(case.x, case.x), case.noise)
+        losses = [objective(draw, decoded, STEP)[0] for objective in asked]
+        return list(torch.autograd.grad(losses[-1].mean(), case.model.parameters(), allow_unused=True))
+
+    for first, second in (both, both[::-1]):
+        for found, alone in zip(gradients(first, second), gradients(second), strict=True):
+            torch.testing.assert_close(found, alone)
+
+
 def test_gradient_agrees_with_finite_differences(setup, sections, objective):
     case, h = setup(objective, **sections), 1e-6
     found = case.gradients()

@@ -347,6 +347,20 @@ def test_the_average_is_the_exponential_one(decay):
             torch.testing.assert_close(state[name].double(), by_hand[name], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("bad", [(), (3, 7)])
+def test_the_average_over_many_steps_uses_each_step_s_decay(bad):
+    """θ̄ ← Πd θ̄ + (1 − Πd) θ at the end of an epoch of ten steps, with a d for each that was not skipped."""
+    trained = trainer(watched(poison(*bad), 200), ema=0.9, epochs=1, rampup_steps=0)
+    before = tensors(trained)
+    next(trained.epochs())
+    decay = math.prod(min(0.9, (1 + count) / (10 + count)) for count in range(1 + len(bad), 11))
+    assert trained.step == 10 and trained.skipped == len(bad)
+    for name, value in tensors(trained).items():
+        if name.startswith("average."):
+            expected = decay * before[name] + (1 - decay) * tensors(trained)[name.replace("average", "model", 1)]
+            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_a_long_average_forgets_its_first_steps():
     """With a decay near one, the share of the old average grows from step to step, and never above the decay."""
     trained = trainer(batch_size=60, epochs=12, ema=0.4)

@@ -4,9 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from variate.errors import UserError
+
 __all__ = ["Adam"]
 
 EPSILON = 1e-8
+NAMES = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Adam:
@@ -24,17 +27,20 @@ class Adam:
 
     def __init__(self, parameters: list[nn.Parameter], betas: tuple[float, float] = (0.9, 0.999)):
         self.parameters, self.betas = parameters, betas
-        self.moments = [  # m, v and t of each
-            (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device)) for p in parameters
-        ]
+        self.moments = {  # m, v and t of each that is learned
+            place: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
+            for place, p in enumerate(parameters)
+            if p.requires_grad
+        }
 
     @torch.no_grad()
     def step(self, learning_rate: float, skipped: Tensor) -> None:
         """One step down the gradients; if ``skipped``, a number on the device, is 1, nothing changes."""
-        learned = [(p, p.grad, *moments) for p, moments in zip(self.parameters, self.moments, strict=True)]
-        weights, gradients, means, squares, counts = (
-            list(column) for column in zip(*(row for row in learned if row[1] is not None), strict=True)
-        )
+        weights = [self.parameters[place] for place in self.moments]
+        rows = [(p, p.grad, *row) for p, row in zip(weights, self.moments.values(), strict=True) if p.grad is not None]
+        if not rows:
+            return
+        weights, gradients, means, squares, counts = map(list, zip(*rows, strict=True))
         adam(
             weights,
             gradients,
@@ -54,11 +60,18 @@ class Adam:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """The moments, as "0.mean", "0.square", "0.steps", "1.mean", …"""
-        named = (zip(("mean", "square", "steps"), row, strict=True) for row in self.moments)
-        return {f"{place}.{name}": value for place, row in enumerate(named) for name, value in row}
+        """The moments, as "0.exp_avg", "0.exp_avg_sq", "0.step", "1.exp_avg", …: the names that torch's Adam has."""
+        named = {place: zip(NAMES, row, strict=True) for place, row in self.moments.items()}
+        return {f"{place}.{name}": value for place, row in named.items() for name, value in row}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """The inverse of ``state``; every tensor keeps its order in memory, which the fused kernel goes by."""
-        for name, value in self.state().items():
-            value.copy_(state[name])
+        """The inverse of ``state``; every tensor keeps its order in memory, which the fused kernel goes by.
+
+        Torch's Adam has no moments of weights that never had a gradient: those are 0. Raises ``UserError`` for any
+        that are not known here.
+        """
+        own = self.state()
+        if not state.keys() <= own.keys():
+            raise UserError("the saved moments of the optimiser are of another version or model: start anew.")
+        for name, value in own.items():
+            value.copy_(state.get(name, torch.zeros(())))

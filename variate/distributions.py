@@ -58,10 +58,10 @@ class DiagonalNormal(Independent):
 
 
 class StandardNormal(DiagonalNormal):
-    """N(0, I), a ``DiagonalNormal`` to which the divergence is simple; ``zero`` (…, *event) says shape and device."""
+    """N(0, I), a ``DiagonalNormal`` to which the divergence is simple; ``zero`` (d,) says shape and device."""
 
-    def __init__(self, zero: Tensor, event: int = 1):
-        super().__init__(zero, torch.ones_like(zero), event)
+    def __init__(self, zero: Tensor):
+        super().__init__(zero, torch.ones_like(zero))
 
 
 class FullNormal(MultivariateNormal):
@@ -143,9 +143,12 @@ class NormalMixture(Distribution):
 def _kl_diagonal_full(q: DiagonalNormal, p: FullNormal) -> Tensor:
     """½ [Σ_ij A_ij² σ_j² + ‖A (μ − m)‖² − d] − Σ log A_ii − Σ log σ_i, A = L⁻¹: one solve for all rows that share L."""
     lower = p._unbroadcasted_scale_tril
-    inverse = torch.linalg.solve_triangular(lower, torch.eye(lower.shape[-1]).to(lower), upper=False)
+    inverse = torch.linalg.solve_triangular(
+        lower, torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device), upper=False
+    )
     trace = (inverse.square().sum(-2) * q.variance).sum(-1)
-    distance = torch.einsum("...ij,...j->...i", inverse, q.mean - p.loc).square().sum(-1)
+    white = (inverse * (q.mean - p.loc).unsqueeze(-2)).sum(-1)  # no product, which may be one of bfloat16
+    distance = white.square().sum(-1)
     log_determinant = inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) + q.stddev.log().sum(-1)
     return (trace + distance - lower.shape[-1]) / 2 - log_determinant
 

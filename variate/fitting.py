@@ -16,7 +16,7 @@ from variate.processes import Processes, device_of
 
 __all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
-START_ROWS = 1000
+START_ROWS, START_VALUES = 1000, 1 << 24  # at most, that a likelihood is shown before the first step
 PRIOR_ROWS = 20_000  # codes that an autoencoder's prior is fitted to
 UNSAVED = Path("unsaved", "model.safetensors")
 
@@ -63,7 +63,8 @@ def _assembled(
     modules: dict[str, nn.Module] | None,
 ) -> train.Trainer:
     model, objective, training = config.build(settings, train_rows.schema, seed, modules)
-    model.likelihood.start_at(train_rows.subset(START_ROWS).batch(slice(None)).target)
+    some = train_rows.subset(max(1, min(START_ROWS, START_VALUES // train_rows.schema.size)))
+    model.likelihood.start_at(some.batch(slice(None)).target)
     name, place = settings["data"]["binarize"], group.device
     valid_rows = valid_rows.binarized(name)
     step = train.Step(model, objective).to(place)

@@ -77,7 +77,7 @@ class Group:
             raise ValueError("a deterministic code has no density: its objective is reconstruction")
         return self.log_p - (self.held().log_prob(self.z) if detached else self.log_q)
 
-    @cached_property
+    @property
     def rate_nats(self) -> Tensor:
         """KL(q ‖ p), (B, units): exact where there is a closed form, else an n-sample estimate as one unit."""
         return -self.log_weight().mean(0).unsqueeze(-1) if self.kl_nats is None else self.kl_nats.mean(0)

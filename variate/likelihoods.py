@@ -75,7 +75,10 @@ class Likelihood(nn.Module):
         return self.head(features)
 
     def beside(self, features: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        """``forward(features)`` and values (…, *shape), their places alike in whatever order: for sums over them."""
+        """``forward(features)`` and values (…, *shape), their places alike in whatever order: for sums over them.
+
+        Whoever overrides ``forward`` overrides this too.
+        """
         return self.head.beside(features, *values) if self.factorised else (self(features), *values)
 
     def values(self, parameters: Tensor) -> Distribution:

@@ -16,8 +16,9 @@ def kept() -> Iterator[None]:
     """Inside this block freed memory stays with the process; afterwards what is free goes back to the system.
 
     Else glibc may give the system, after each step, what the next step asks for again, page by page: measured, 5,000
-    page faults and a fifth of the time of a step of small convolutional networks. Other libraries' ``malloc`` is left
-    alone.
+    page faults and a fifth of the time of a step of small convolutional networks. Afterwards glibc's thresholds are
+    those that it comes to by itself when large blocks are freed, whatever they were. Other libraries' ``malloc`` is
+    left alone.
 
     >>> with kept():
     ...     sum([1.0] * 1000)
@@ -27,7 +28,7 @@ def kept() -> Iterator[None]:
     if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
         yield
         return
-    library.mallopt(MMAP_THRESHOLD, EVERYTHING)
+    library.mallopt(MMAP_THRESHOLD, EVERYTHING) or library.mallopt(MMAP_THRESHOLD, AS_USUAL)  # the most of older ones
     library.mallopt(TRIM_THRESHOLD, EVERYTHING)
     try:
         yield

@@ -42,11 +42,11 @@ class Objective(nn.Module):
 
 
 def _terms(draw: Draw, decoded: Decoded, bound: Tensor | None = None) -> Terms:
-    with torch.no_grad():
-        distortion = decoded.distortion_nats.detach()
-        rates = torch.stack([rate.sum(-1) for rate in draw.rates_nats()], dim=-1)
-        elbo = -distortion - rates.sum(-1)
-        error = decoded.squared_error.mean(0) if decoded.likelihood.wants_residuals else None
+    # nothing is computed under no_grad: what is cached may be asked for again by a loss
+    distortion = decoded.distortion_nats.detach()
+    rates = torch.stack([rate.detach().sum(-1) for rate in draw.rates_nats()], dim=-1)
+    elbo = -distortion - rates.sum(-1)
+    error = decoded.squared_error.detach().mean(0) if decoded.likelihood.wants_residuals else None
     return Terms(elbo if bound is None else bound.detach(), elbo, distortion, rates, error)
 
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from variate.errors import UserError
 
@@ -96,7 +94,8 @@ def joined(device: str) -> Iterator[Processes]:
     if count == 1:
         yield Processes(device=device_of(device))
         return
-    missing = [name for name in MEETING if name not in os.environ]
+    mine = not distributed.is_initialized()
+    missing = [name for name in (MEETING if mine else ["LOCAL_RANK"]) if name not in os.environ]
     if missing:
         raise UserError(
             f"WORLD_SIZE={count} says that several processes learn together, but the environment lacks "
@@ -105,7 +104,6 @@ def joined(device: str) -> Iterator[Processes]:
     place = device_of(device, int(os.environ["LOCAL_RANK"]))
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    mine = not distributed.is_initialized()
     if mine:
         _connect("nccl" if place.type == "cuda" else "gloo")
     try:
@@ -117,6 +115,9 @@ def joined(device: str) -> Iterator[Processes]:
 
 def _connect(backend: str) -> None:
     """Meet the others where nobody has been: a restarted process must not find the addresses of those before it."""
+    from torch.distributed.distributed_c10d import PrefixStore  # here: torch may have been built without them
+    from torch.distributed.rendezvous import rendezvous
+
     store, rank, count = next(rendezvous("env://"))
     fresh = PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     distributed.init_process_group(backend, store=fresh, rank=rank, world_size=count)

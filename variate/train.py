@@ -30,7 +30,7 @@ __all__ = ["Interrupted", "Step", "Trainer", "total_terms"]
 CHECK_EVERY = 20  # steps between looks at the device, each of which may wait for it, and between updates of averages
 BAD_STEPS_IN_A_ROW = 5
 MOST_ROLLBACKS = 6
-VALIDATION_ROWS = 500  # per chunk
+VALIDATION_ROWS, VALIDATION_VALUES = 500, 1 << 22  # per chunk, at most
 
 
 class Interrupted(KeyboardInterrupt):
@@ -189,9 +189,11 @@ class Trainer:
             for index in order.split(self.training.batch_size):
                 outcomes.append(self._one_step(index))
                 bar.advance(len(index))
-                if len(outcomes) == CHECK_EVERY or bar.done == len(rows):
+                if len(outcomes) == CHECK_EVERY:
                     self._settle(outcomes)
                     outcomes = []
+            if outcomes:
+                self._settle(outcomes)
 
     def _interrupted(self, clock: Clock) -> Interrupted:
         clock.save()
@@ -315,10 +317,10 @@ class Trainer:
             self.on_steps({"step": self.step} | means)
 
     def _settle(self, outcomes: list[Outcome]) -> dict[str, float]:
-        """Fetch what the last steps did, bring the averages up to them, refit what has a closed form; the sums."""
+        """Fetch what the last steps did, refit what has a closed form, bring the averages up to date; the sums."""
         skipped, fresh = self.skipped, self._fetch(outcomes)
-        self._average(len(outcomes) - (self.skipped - skipped))
         self._refit(fresh)
+        self._average(len(outcomes) - (self.skipped - skipped))
         return fresh
 
     def _fetch(self, outcomes: list[Outcome]) -> dict[str, float]:
@@ -331,7 +333,7 @@ class Trainer:
             self.skipped += int(skipped)
             fresh["skipped"] += skipped / self.group.count  # all of them skip a step together
             for name, total in zip((*told.names, "rows"), (*sums, told.rows), strict=True):
-                fresh[name] += 0.0 if skipped else total
+                fresh[name] += total if math.isfinite(total) and not skipped else 0.0
         fresh = dict(zip(fresh, self.group.total(list(fresh.values())), strict=True))
         for name, total in fresh.items():
             self.sums[name] = self.sums.get(name, 0.0) + total
@@ -382,7 +384,8 @@ class Trainer:
         objective = self.step_module.objective
         names, totals = [], torch.zeros((), dtype=torch.float64)
         part = slice(self.group.rank, None, self.group.count)
-        for chunk, index in enumerate(torch.arange(len(self.valid_data), device=self.device).split(VALIDATION_ROWS)):
+        rows = max(1, min(VALIDATION_ROWS, VALIDATION_VALUES // self.valid_data.schema.size))
+        for chunk, index in enumerate(torch.arange(len(self.valid_data), device=self.device).split(rows)):
             shape = (objective.samples, len(index), self.model.latent.noise_size)
             draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)[:, part]
             batch = self.valid_data.batch(index, part=part)
