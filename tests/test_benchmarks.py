@@ -16,6 +16,7 @@ SMALL = {
     "kill": "--kills 5 --epochs 4 --seed 1",
     "larger_than_memory": "--gigabytes 0.02 --kind images --side 32",
     "linear_gaussian": "--samples 5 --seeds 0",
+    "precision": "--data digits --epochs 1 --seeds 1",
     "speed": "--noise 768 --reps 1 --threads 1 --only mlp conv --no-peers --out -",
 }
 
