@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from variate import checkpoint, inference
+from variate import checkpoint, inference, options
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
@@ -30,15 +30,13 @@ def classify(run: Run, data: object, *, samples: int = 16) -> tuple[np.ndarray, 
     return np.array(run.schema.class_names)[probabilities.argmax(1)], probabilities
 
 
-def command(run: Path, data: str, *, out: Path, samples: int = 16) -> None:
+def command(run: Path, data: options.Data, *, out: Path, samples: int = 16) -> None:
     """Say which class every row belongs to: of a model that learned from labels for some of its rows.
 
     Parameters
     ----------
     run
         the folder that fit wrote with --recipe semi-supervised, or its model file.
-    data
-        a named set (its test part unless it says mnist:train), a file or a folder of images.
     out
         .csv: the class of every row and the probability of each class; .npy: the probabilities (n, classes).
     samples

@@ -10,13 +10,11 @@ import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from cyclopts import Parameter
 
-from variate import checkpoint, estimate
+from variate import checkpoint, estimate, options
 from variate.apps.fit import fit
 from variate.apps.sample import sample
 from variate.checkpoint import Run
@@ -262,15 +260,10 @@ def _size(count: int | None) -> str:
     return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
-def command(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+def command(*, json_: options.AsJson = False) -> None:
     """Say what this machine offers, and check that variate works on it.
 
     Ends with status 2 if a check fails.
-
-    Parameters
-    ----------
-    json_
-        print one JSON object.
     """
     found = doctor()
     print(json.dumps(found, sort_keys=True) if json_ else "\n".join(_lines(found)))

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from variate import checkpoint, inference
+from variate import checkpoint, inference, options
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
@@ -27,25 +27,19 @@ def embed(run: Run, data: object, labels: object = None, *, spread: bool = False
 
 
 def command(
-    run: Path,
-    data: str,
+    run: options.RunPlace,
+    data: options.Data,
     *,
     out: Path,
-    labels: Path | None = None,
+    labels: options.Known = None,
     spread: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Map rows to their place in the latent space.
 
     Parameters
     ----------
-    run
-        the folder that fit wrote, or its model file.
-    data
-        a named set (its test part unless it says mnist:train), a file or a folder of images.
     out
         .npy, .npz (key values) or .csv.
-    labels
-        a file with the rows' labels or known columns, where the data has none of its own.
     spread
         also the posterior's standard deviation along every unit: .npy (n, 2, size), .csv columns z0_sd, z1_sd, ….
     """

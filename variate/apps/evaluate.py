@@ -2,13 +2,12 @@
 
 import json
 import math
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from cyclopts import Parameter
 
-from variate import baselines, checkpoint, estimate, inference
+from variate import baselines, checkpoint, estimate, inference, options
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
@@ -122,39 +121,27 @@ def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
 
 
 def command(
-    run: Path,
-    data: str,
+    run: options.RunPlace,
+    data: options.Data,
     *,
-    labels: Path | None = None,
-    samples: int = 100,
+    labels: options.Known = None,
+    samples: options.Samples = 100,
     rows: int | None = 1000,
     compare_with_baselines: Annotated[bool, Parameter(name="--baselines", negative="")] = False,
     train: str | None = None,
-    seed: int = 0,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    seed: options.ScoringSeed = 0,
+    json_: options.AsJson = False,
 ) -> None:
     """Measure a run: honest log-likelihoods with their errors, or an autoencoder's reconstruction error.
 
     Parameters
     ----------
-    run
-        the folder that fit wrote, or its model file.
-    data
-        a named set (its test part unless it says mnist:train), a file or a folder of images.
-    labels
-        a file with the rows' labels or known columns, where the data has none of its own.
-    samples
-        draws per row for log p(x); more are tighter and slower.
     rows
         a fixed, seeded subset for log p(x); the ELBO takes all rows.
     compare_with_baselines
         fit simple models to the training rows too, and print their figures beside.
     train
         the data that the model was trained on, for --baselines; a named set's are known.
-    seed
-        of the Monte-Carlo noise.
-    json_
-        print one JSON object.
     """
     trained = checkpoint.load(run)
     test = load(data, labels, part="test", like=trained.schema)

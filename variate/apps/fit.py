@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from torch import nn
 
-from variate import checkpoint, config, state, train
+from variate import checkpoint, config, options, state, train
 from variate.checkpoint import Run
 from variate.console import say, silent
 from variate.data.dataset import Dataset
@@ -191,7 +191,7 @@ def command(
     data: str,
     *,
     out: Path,
-    labels: Path | None = None,
+    labels: options.LabelFile = None,
     recipe: str | None = None,
     conditional: bool = False,
     epochs: int | None = None,
@@ -199,9 +199,9 @@ def command(
     device: str = "auto",
     precision: str = "auto",
     set: Annotated[list[str], Parameter(negative="")] = [],  # noqa: A002, B006 (cyclopts reads the signature)
-    levels: int | None = None,
-    layout: str | None = None,
-    resize: str | None = None,
+    levels: options.Levels = None,
+    layout: options.Layout = None,
+    resize: options.Size = None,
     resume: bool = False,
     minutes: float | None = None,
     save_every: float = 60.0,
@@ -217,8 +217,6 @@ def command(
         mnist, fashion-mnist or digits; an .idx[.gz], .npy or .npz file; or a folder of images or of .npy shards.
     out
         the run folder to make.
-    labels
-        a file with a label, or the known columns, of every row.
     recipe
         a recipe's name or a TOML file; by default what suits the data.
     conditional
@@ -233,12 +231,6 @@ def command(
         of matrix products: auto takes bfloat16 or TF32 where the machine is made for it, highest is exact.
     set
         section.key=value, as in --set latent.size=16; may be given several times.
-    levels
-        the values are whole numbers below this, instead of what is inferred.
-    layout
-        what the axes of an example are, instead of what is inferred: F, L, LC, CL, HW, HWC, CHW, DHW, DHWC or CDHW.
-    resize
-        height,width that the images of a folder are brought to.
     resume
         go on where a run in --out stopped, or was killed.
     minutes

@@ -2,11 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from variate import checkpoint
+from variate import checkpoint, options
 from variate.apps.fit import parse_size
 from variate.checkpoint import Run
 from variate.data import named
@@ -58,11 +55,11 @@ def _of_data(rows: Dataset) -> dict:
 def command(
     thing: str,
     *,
-    labels: Path | None = None,
-    levels: int | None = None,
-    layout: str | None = None,
-    resize: str | None = None,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    labels: options.LabelFile = None,
+    levels: options.Levels = None,
+    layout: options.Layout = None,
+    resize: options.Size = None,
+    json_: options.AsJson = False,
 ) -> None:
     """Say what something is: a run, a model file, a data set, a folder of images.
 
@@ -70,16 +67,6 @@ def command(
     ----------
     thing
         a run's folder or model file; or data: a named set, a file or a folder of images.
-    labels
-        of data: a file with a label, or the known columns, of every row.
-    levels
-        of data: the values are whole numbers below this, instead of what is inferred.
-    layout
-        of data: what the axes of an example are, instead of what is inferred.
-    resize
-        of a folder: height,width that its images are brought to.
-    json_
-        print one JSON object.
     """
     if _is_run(thing):
         found = checkpoint.load(thing)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from variate import checkpoint, inference
+from variate import checkpoint, inference, options
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
@@ -19,19 +19,15 @@ def reconstruct(run: Run, data: object, labels: object = None) -> np.ndarray:
     return inference.reconstruct(run, load(data, labels, part="test", like=run.schema))
 
 
-def command(run: Path, data: str, *, out: Path, labels: Path | None = None, rows: int | None = None) -> None:
+def command(
+    run: options.RunPlace, data: options.Data, *, out: Path, labels: options.Known = None, rows: int | None = None
+) -> None:
     """Encode and decode rows: what survives the latent space.
 
     Parameters
     ----------
-    run
-        the folder that fit wrote, or its model file.
-    data
-        a named set (its test part unless it says mnist:train), a file or a folder of images.
     out
         .png shows originals over reconstructions; .npy, .npz and .csv hold the reconstructions.
-    labels
-        a file with the rows' labels or known columns, where the data has none of its own.
     rows
         a fixed, seeded subset of that many.
     """

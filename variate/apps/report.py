@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from variate import checkpoint
+from variate import checkpoint, options
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data import named
@@ -42,11 +42,11 @@ def report(
 
 
 def command(
-    run: Path,
+    run: options.RunPlace,
     data: str | None = None,
     *,
-    labels: Path | None = None,
-    samples: int = 50,
+    labels: options.Known = None,
+    samples: options.Samples = 50,
     rows: int | None = 1000,
     out: Path | None = None,
 ) -> None:
@@ -54,15 +54,9 @@ def command(
 
     Parameters
     ----------
-    run
-        the folder that fit wrote, or its model file.
     data
         a named set (its test part unless it says mnist:train), a file or a folder of images; by default the named set
         that the run was trained on.
-    labels
-        a file with the rows' labels or known columns, where the data has none of its own.
-    samples
-        draws per row for log p(x); more are tighter and slower.
     rows
         a fixed, seeded subset for log p(x).
     out

@@ -9,7 +9,7 @@ import torch
 from cyclopts import Parameter
 from torch import Tensor
 
-from variate import checkpoint, inference
+from variate import checkpoint, inference, options
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.infer import infer_known
@@ -94,7 +94,7 @@ def _columns(schema: Schema, condition: object) -> Tensor:
 
 
 def command(
-    run: Path,
+    run: options.RunPlace,
     *,
     n: Annotated[int, Parameter(name=["-n", "--n"])] = 64,
     out: Path,
@@ -106,8 +106,6 @@ def command(
 
     Parameters
     ----------
-    run
-        the folder that fit wrote, or its model file.
     n
         how many.
     out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from variate import checkpoint, estimate, inference
+from variate import checkpoint, estimate, inference, options
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
@@ -37,23 +37,23 @@ def score(run: Run, data: object, labels: object = None, *, samples: int = 64, s
     }
 
 
-def command(run: Path, data: str, *, out: Path, labels: Path | None = None, samples: int = 64, seed: int = 0) -> None:
+def command(
+    run: options.RunPlace,
+    data: options.Data,
+    *,
+    out: Path,
+    labels: options.Known = None,
+    samples: int = 64,
+    seed: options.ScoringSeed = 0,
+) -> None:
     """Say how likely every row is.
 
     Parameters
     ----------
-    run
-        the folder that fit wrote, or its model file.
-    data
-        a named set (its test part unless it says mnist:train), a file or a folder of images.
     out
         .csv (one row an example), .npz (one array a column) or .npy (n, columns).
-    labels
-        a file with the rows' labels or known columns, where the data has none of its own.
     samples
         draws per row; more are tighter and slower.
-    seed
-        of the Monte-Carlo noise.
     """
     trained = checkpoint.load(run)
     scores = score(trained, data, labels, samples=samples, seed=seed)
