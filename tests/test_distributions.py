@@ -2,19 +2,18 @@
 
 import itertools
 
-import mpmath
 import numpy as np
 import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
+from helpers_draws import frequencies_agree
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Poisson
 
 from variate.distributions import (
     Counts,
     DiagonalNormal,
-    DiscretizedLogisticMixture,
     FullNormal,
     GridBetaBinomial,
     Levels,
@@ -246,16 +245,6 @@ class TestPointMass:
             PointMass(self.value).log_prob(self.value)
 
 
-def frequencies_agree(sample: torch.Tensor, masses: np.ndarray) -> bool:
-    """Pearson's chi-square at 0.1 %, with the levels that are expected fewer than 10 times as one."""
-    counts = np.bincount((sample * (len(masses) - 1)).round().long().numpy(), minlength=len(masses))
-    expected = masses * len(sample)
-    rare = expected < 10
-    seen, awaited = (np.append(each[~rare], each[rare].sum()) for each in (counts, expected))
-    statistic = ((seen - awaited) ** 2 / awaited.clip(1e-9)).sum()
-    return scipy.stats.chi2.sf(statistic, (~rare).sum()) > 1e-3
-
-
 @pytest.mark.parametrize("levels", [2, 3, 17, 256])
 class TestLevels:
     def grid(self, levels: int) -> torch.Tensor:
@@ -335,127 +324,6 @@ class TestGridBetaBinomial:
             mass = mass.reshape(256, -1).sum(1)
             drawn = (drawn * (levels - 1) // 256) / 255
         assert frequencies_agree(drawn, mass)
-
-
-def law_of(logits, mean, log_scale, levels: int, dim: int = -1, atoms=()) -> DiscretizedLogisticMixture:
-    packed = torch.cat([mean, log_scale, logits], dim)
-    return DiscretizedLogisticMixture(packed, mean.shape[dim], levels, dim, atoms)
-
-
-def logistic_mixture(weights, mean, log_scale, *atoms, levels: int) -> DiscretizedLogisticMixture:
-    parts = (torch.tensor(part, dtype=torch.float64) for part in (weights, mean, log_scale))
-    return law_of(*parts, levels=levels, atoms=atoms)
-
-
-def exact_log_masses(weights, mean, log_scale, *atoms, levels: int) -> np.ndarray:
-    """The definition with 60 digits: Σ_k π_k [F(upper edge) − F(lower edge)], outer edges at infinity, and atoms."""
-    with mpmath.workdps(60):
-        pi = [mpmath.e**w for w in weights]
-        edges = [-mpmath.inf, *((mpmath.mpf(2 * j + 1)) / (2 * levels - 2) for j in range(levels - 1)), mpmath.inf]
-
-        def below(edge, mu, s):
-            return mpmath.mpf(0) if edge == -mpmath.inf else 1 / (1 + mpmath.exp(-(edge - mu) / s))
-
-        def above(edge, mu, s):
-            return mpmath.mpf(0) if edge == mpmath.inf else 1 / (1 + mpmath.exp((edge - mu) / s))
-
-        def mass(low, high, mu, s):  # the tail on whose side both edges lie, so that nothing cancels
-            return above(low, mu, s) - above(high, mu, s) if low > mu else below(high, mu, s) - below(low, mu, s)
-
-        total = [
-            sum(
-                p * mass(low, high, mpmath.mpf(m), mpmath.exp(mpmath.mpf(t)))
-                for p, m, t in zip(pi[: len(mean)], mean, log_scale, strict=True)
-            )
-            for low, high in itertools.pairwise(edges)
-        ]
-        for p, atom in zip(pi[len(mean) :], atoms, strict=True):
-            total[atom] += p
-        return np.array([float(mpmath.log(mass / sum(pi))) for mass in total])
-
-
-MIXTURES = {
-    "one component": ([0.0], [0.4], [-2.0]),
-    "three components": ([0.3, -1.0, 0.5], [0.1, 0.5, 0.9], [-3.0, -1.0, -2.0]),
-    "sharp": ([0.0, 0.2], [0.25, 0.7], [-7.5, -9.0]),
-    "flat": ([0.0, 1.0], [0.5, 0.2], [4.0, 9.0]),
-    "means far outside": ([0.0, 0.0], [-6.0, 11.0], [-1.0, -2.5]),
-    "far, sharp and one-sided": ([0.0, -2.0], [3.0, 2.5], [-6.0, -7.5]),
-    "with atoms": ([0.3, -1.0, 0.5, -0.4], [0.1, 0.8], [-3.0, -1.0], 0, 1),
-    "with an atom in a desert": ([0.0, -3.0], [4.0], [-6.0], 0),
-}
-mixtures = pytest.mark.parametrize("mixture", MIXTURES.values(), ids=list(MIXTURES))
-few_or_many = pytest.mark.parametrize("levels", [2, 3, 256])
-
-
-@mixtures
-@few_or_many
-class TestDiscretizedLogisticMixture:
-    def grid(self, levels: int, dtype=torch.float64) -> torch.Tensor:
-        return torch.arange(levels, dtype=dtype) / (levels - 1)
-
-    def log_masses(self, mixture, levels: int, dtype=torch.float64) -> torch.Tensor:
-        """All levels' log-masses: the components along dim −1, a level per row."""
-        parts = (torch.tensor(part, dtype=dtype).expand(levels, -1) for part in mixture[:3])
-        return law_of(*parts, levels=levels, atoms=mixture[3:]).log_prob(self.grid(levels, dtype))
-
-    def test_masses_sum_to_one(self, mixture, levels):
-        assert abs(float(self.log_masses(mixture, levels).exp().sum()) - 1) < 1e-10
-
-    def test_masses_are_differences_of_the_logistic_cdf(self, mixture, levels):
-        np.testing.assert_allclose(
-            self.log_masses(mixture, levels), exact_log_masses(*mixture, levels=levels), rtol=1e-9
-        )
-
-    def test_single_precision_keeps_five_digits_of_the_log_mass(self, mixture, levels):
-        got = self.log_masses(mixture, levels, torch.float32)
-        np.testing.assert_allclose(got, exact_log_masses(*mixture, levels=levels), rtol=3e-4, atol=3e-5)
-
-    def test_mean_is_the_explicit_sum(self, mixture, levels):
-        """Exact for few levels; of many, to the thousandth of a level that it promises."""
-        expected = (np.exp(exact_log_masses(*mixture, levels=levels)) * self.grid(levels).numpy()).sum()
-        allowed = 1e-10 if levels <= 32 else 1e-3 / (levels - 1)
-        assert abs(float(logistic_mixture(*mixture, levels=levels).mean) - expected) < allowed
-
-    def test_sample_frequencies_are_the_masses(self, mixture, levels):
-        drawn = logistic_mixture(*mixture, levels=levels).sample(torch.Size([50_000]))
-        assert frequencies_agree(drawn, np.exp(exact_log_masses(*mixture, levels=levels)))
-
-    def test_gradients_stay_finite(self, mixture, levels):
-        parts = [torch.tensor(part).repeat(levels, 1).requires_grad_() for part in mixture[:3]]
-        law = law_of(*parts, levels=levels, atoms=mixture[3:])
-        law.log_prob(self.grid(levels, torch.float32)).sum().backward()
-        assert all(torch.isfinite(part.grad).all() for part in parts)
-
-
-@few_or_many
-@pytest.mark.parametrize("mixture", [MIXTURES["three components"], MIXTURES["with atoms"]], ids=["smooth", "atoms"])
-def test_logistic_gradient_is_that_of_the_definition(mixture, levels):
-    """Against autograd of the plain difference of cdfs, where double precision can afford it."""
-    parts = [torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in mixture[:3]]
-    grid = torch.arange(levels, dtype=torch.float64) / (levels - 1)
-    logits, mean, log_scale = parts
-    inner = torch.sigmoid(((grid[1:] + grid[:-1]).unsqueeze(-1) / 2 - mean) / log_scale.exp())
-    cdf = torch.cat([torch.zeros_like(inner[:1]), inner, torch.ones_like(inner[:1])])
-    hits = torch.eye(levels, dtype=torch.float64)[:, list(mixture[3:])]
-    naive = torch.log((logits.softmax(-1) * torch.cat([cdf[1:] - cdf[:-1], hits], -1)).sum(-1))
-    weights = torch.randn(levels, dtype=torch.float64)
-    wanted = torch.autograd.grad((naive * weights).sum(), parts)
-    law = law_of(*(part.expand(levels, -1) for part in parts), levels=levels, atoms=mixture[3:])
-    found = torch.autograd.grad((law.log_prob(grid) * weights).sum(), parts)
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
-
-
-def test_components_may_lie_along_any_dimension(rng):
-    """Images hold them before the places: (rows, components, places) with dim −2."""
-    parts = [torch.from_numpy(rng.normal(size=(4, 3, 5)) + offset) for offset in (0, 0.5, -2)]
-    values = torch.from_numpy(rng.integers(0, 16, (4, 5)) / 15)
-    along = law_of(*parts, levels=16, dim=-2)
-    last = law_of(*(part.movedim(1, -1) for part in parts), levels=16)
-    torch.testing.assert_close(along.log_prob(values), last.log_prob(values))
-    torch.testing.assert_close(along.mean, last.mean)
-    assert along.sample(torch.Size([7])).shape == (7, 4, 5)
 
 
 def test_marginal_divergences_to_a_mixture_by_quadrature():

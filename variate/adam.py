@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from variate.errors import UserError
 
@@ -41,22 +40,23 @@ class Adam:
         if not rows:
             return
         weights, gradients, means, squares, counts = map(list, zip(*rows, strict=True))
-        adam(
+        # the tensor, for a number would be made into one for each of them
+        torch._foreach_add_(counts, 1 - skipped)  # pyright: ignore[reportPrivateImportUsage]
+        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage] (torch.optim's way to it imports a compiler)
             weights,
             gradients,
             means,
             squares,
             [],
             counts,
-            fused=True,
-            found_inf=skipped,
-            amsgrad=False,
-            maximize=False,
+            lr=learning_rate,
             beta1=self.betas[0],
             beta2=self.betas[1],
-            lr=learning_rate,
-            eps=EPSILON,
             weight_decay=0.0,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+            found_inf=skipped,
         )
 
     def state(self) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.polynomial.hermite import hermgauss
 from torch import Tensor
 from torch.distributions import (
@@ -22,7 +21,6 @@ from torch.distributions import (
 __all__ = [
     "Counts",
     "DiagonalNormal",
-    "DiscretizedLogisticMixture",
     "FullNormal",
     "GridBetaBinomial",
     "Levels",
@@ -356,161 +354,3 @@ def _log_gamma_sample(shape: Tensor, sample_shape: torch.Size) -> Tensor:
     above = Gamma(shape.double() + 1, torch.ones((), dtype=torch.float64, device=shape.device), validate_args=False)
     gamma = above.sample(sample_shape)
     return gamma.log() - torch.empty_like(gamma).exponential_() / shape.double()
-
-
-class DiscretizedLogisticMixture(Distribution):
-    """P(u) = Σ_k π_k [σ((u + h/2 − μ_k)/s_k) − σ((u − h/2 − μ_k)/s_k)] + Σ_j π_{K+j} 1[u = atom_j]
-
-    on the grid u ∈ {0, h, …, 1}, h = 1/(L−1). The first and the last level take the tails, so the masses sum to one
-    exactly (Salimans et al. 2017, eq. 2). The J ``atoms`` are levels (0..L−1) with a mass of their own: 8-bit images
-    are full of exact blacks and whites, which no smooth density can pay for.
-
-    ``parameters`` holds K means, K log scales and K + J logits along ``dim`` (negative); the batch shape is the rest.
-    Log scales are kept within ``bounds``.
-
-    >>> one = DiscretizedLogisticMixture(torch.tensor([0.5, -1.0, 0.0]), components=1, levels=3)
-    >>> round(one.log_prob(torch.tensor([0.0, 0.5, 1.0])).exp().sum().item(), 6)
-    1.0
-    """
-
-    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
-
-    def __init__(
-        self,
-        parameters: Tensor,
-        components: int,
-        levels: int,
-        dim: int = -1,
-        atoms: tuple[int, ...] = (),
-        bounds: tuple[float, float] = (-math.inf, math.inf),
-    ):
-        self.parameters, self.components, self.levels, self.dim = parameters, components, levels, dim
-        self.atoms, self.bounds, self.step = atoms, bounds, 1 / (levels - 1)
-        super().__init__(parameters.select(dim, 0).shape, validate_args=False)
-
-    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(means, log scales, logits) along ``dim``."""
-        k = self.components
-        mean, log_scale, logits = self.parameters.split([k, k, k + len(self.atoms)], self.dim)
-        return mean, log_scale.clamp(*self.bounds), logits
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        event = -self.dim - 1
-        shape = np.broadcast_shapes(value.shape, self.batch_shape)
-        lead, tail = shape[: len(shape) - event], shape[len(shape) - event :]
-        parameters = self.parameters.expand(*lead, self.parameters.shape[self.dim], *tail)
-        return _LogisticMixtureMass.apply(value.expand(shape).unsqueeze(self.dim), parameters, self)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
-        means, log_scales, logits = self.parts()
-        shape = sample_shape + logits.shape
-        pick = (logits + _gumbel(shape, logits)).argmax(self.dim, keepdim=True)
-        smooth = pick.clamp(max=self.components - 1)
-        mean, log_scale = (
-            part.expand(*shape[: self.dim], self.components, *shape[self.dim :][1:]).gather(self.dim, smooth)
-            for part in (means, log_scales)
-        )
-        uniform = torch.rand(mean.shape, dtype=mean.dtype, device=mean.device).clamp(1e-7, 1 - 1e-7)
-        level = ((mean + log_scale.exp() * torch.logit(uniform)) / self.step).round().clamp(0, self.levels - 1)
-        if self.atoms:
-            atoms = torch.tensor(self.atoms, dtype=level.dtype, device=level.device)
-            level = torch.where(pick < self.components, level, atoms[(pick - self.components).clamp_min(0)])
-        return level.squeeze(self.dim) * self.step
-
-    @property
-    def mean(self) -> Tensor:
-        """E[u] = h Σ_{j=1}^{L−1} P(u ≥ j h), the sum of the L−1 tail probabilities, to 1e-3 of a level."""
-        means, log_scales, logits = self.parts()
-        levels = _mean_level(means / self.step, log_scales.exp() / self.step, self.levels - 1)
-        weights = logits.softmax(self.dim)
-        expected = (weights.narrow(self.dim, 0, self.components) * levels).sum(self.dim)
-        for index, level in enumerate(self.atoms):
-            expected += weights.select(self.dim, self.components + index) * level
-        return expected * self.step
-
-
-def _mean_level(mean: Tensor, scale: Tensor, edges: int) -> Tensor:
-    """Σ_{j=1}^{edges} σ((mean − j + ½)/scale), everything in levels, without summing them all.
-
-    Few edges are summed. Of many, where the logistic is wide the sum is its integral with the first Euler–Maclaurin
-    term, and where it is narrow only the twelve edges around the mean are neither 0 nor 1.
-    """
-    if edges <= 32:
-        return torch.stack([torch.sigmoid((mean - edge - 0.5) / scale) for edge in range(edges)]).sum(0)
-    top, bottom = (mean - edges) / scale, mean / scale
-    slope = torch.sigmoid(bottom) * torch.sigmoid(-bottom) - torch.sigmoid(top) * torch.sigmoid(-top)
-    wide = scale * (F.softplus(bottom) - F.softplus(top)) - slope / (24 * scale)
-    narrow = below = (mean.floor() - 5).clamp(0, edges)
-    for place in range(1, 13):
-        edge = below + place
-        narrow = narrow + torch.sigmoid((mean - edge + 0.5) / scale) * (edge <= edges)
-    return torch.where(scale >= 0.7, wide, narrow)
-
-
-class _LogisticMixtureMass(torch.autograd.Function):
-    """log Σ_k π_k [σ(a_k) − σ(b_k)] + …, a = (u + h/2 − μ)/s, b = (u − h/2 − μ)/s, with the gradient written out.
-
-    The log-difference is taken as log σ(a) + log σ(−b) + log(1 − e^{−h/s}), which neither cancels nor underflows; at
-    the ends of the grid the term that reaches into the tail is left out. With the responsibilities r the gradient is
-
-    ∂/∂μ = r [σ(b) − σ(−a)]/s,   ∂/∂ log s = r [b σ(b) − a σ(−a) − (h/s)/(e^{h/s} − 1)],   ∂/∂ logit = r − π,
-
-    made in the forward pass, because autograd would keep and revisit two dozen tensors of this size. Masks multiply:
-    that is several times faster than ``where`` on a CPU.
-    """
-
-    @staticmethod
-    def forward(ctx, u, parameters, mixture):  # noqa: ANN001, ANN205 (autograd's own signature)
-        dim, step, k = mixture.dim, mixture.step, mixture.components
-        mean, raw_log_scale, logits = parameters.split([k, k, k + len(mixture.atoms)], dim)
-        log_scale = raw_log_scale.clamp(*mixture.bounds)
-        not_first, not_last = (u > step / 2).to(u.dtype), (u < 1 - step / 2).to(u.dtype)
-        inner = not_first * not_last
-        inverse = torch.exp(-log_scale)
-        width = inverse * step
-        a = (u - mean).mul_(inverse).add_(width, alpha=0.5)
-        b = a - width
-        log_weight = logits.log_softmax(dim)
-        log_mass = torch.log(torch.expm1(-width).neg_()).mul_(inner)
-        log_mass -= F.softplus(-a).mul_(not_last)
-        log_mass -= F.softplus(b).mul_(not_first)
-        log_mass += log_weight.narrow(dim, 0, k)
-        place, log_atom = _atom_mass(u, log_weight, mixture)
-        top = torch.maximum(log_mass.amax(dim, keepdim=True), log_atom)
-        # e^-80 of the largest is nothing, and stops short of the denormals that a CPU is slow with
-        share, atom_share = log_mass.sub_(top).clamp_(min=-80).exp_(), log_atom.sub_(top).exp_()
-        total = share.sum(dim, keepdim=True).add_(atom_share)
-        if any(ctx.needs_input_grad):
-            share.div_(total)
-            lower, upper = torch.sigmoid(b).mul_(not_first), torch.sigmoid(-a).mul_(not_last)
-            gradient = torch.empty_like(parameters, memory_format=torch.contiguous_format)
-            to_mean, to_log_scale, to_logits = gradient.split([k, k, k + len(mixture.atoms)], dim)
-            torch.mul((lower - upper).mul_(inverse), share, out=to_mean)
-            ends = width.div(torch.expm1(width)).mul_(inner)
-            torch.mul(lower.mul_(b).sub_(upper.mul_(a)).sub_(ends), share, out=to_log_scale)
-            if mixture.bounds[0] > -math.inf:
-                to_log_scale.mul_(raw_log_scale == log_scale)  # no gradient beyond the bounds
-            torch.exp(log_weight, out=to_logits).neg_()
-            to_logits.narrow(dim, 0, k).add_(share)
-            to_logits.scatter_add_(dim, place, atom_share.div_(total))
-            ctx.save_for_backward(gradient)
-            ctx.dim = dim
-        return total.log_().add_(top).squeeze(dim)
-
-    @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205
-        return None, gradient.unsqueeze(ctx.dim) * ctx.saved_tensors[0], None
-
-
-def _atom_mass(u: Tensor, log_weight: Tensor, mixture: DiscretizedLogisticMixture) -> tuple[Tensor, Tensor]:
-    """(which logit is the atom's at u, its log weight: −3e38 where u is on no atom, and the place means nothing)."""
-    table = torch.zeros(mixture.levels, dtype=torch.long, device=u.device)
-    table[list(mixture.atoms)] = torch.arange(len(mixture.atoms), device=u.device) + mixture.components
-    place = table[(u * (mixture.levels - 1)).round_().long()]
-    missing = (place == 0).to(u.dtype)
-    return place, log_weight.gather(mixture.dim, place).mul_(1 - missing).sub_(missing.mul_(3e38))
-
-
-def _gumbel(shape: torch.Size, like: Tensor) -> Tensor:
-    exponential = torch.empty(shape, dtype=like.dtype, device=like.device).exponential_()
-    return -exponential.clamp_min(1e-30).log()

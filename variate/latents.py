@@ -80,7 +80,9 @@ class Group:
     @property
     def rate_nats(self) -> Tensor:
         """KL(q ‖ p), (B, units): exact where there is a closed form, else an n-sample estimate as one unit."""
-        return -self.log_weight().mean(0).unsqueeze(-1) if self.kl_nats is None else self.kl_nats.mean(0)
+        return (
+            -mean_of_samples(self.log_weight()).unsqueeze(-1) if self.kl_nats is None else mean_of_samples(self.kl_nats)
+        )
 
 
 class Draw(NamedTuple):
@@ -99,6 +101,11 @@ class Draw(NamedTuple):
     def rates_nats(self) -> list[Tensor]:
         """KL(q ‖ p) of every group, (B, units) each."""
         return [group.rate_nats for group in self.groups]
+
+
+def mean_of_samples(values: Tensor) -> Tensor:
+    """(n, …) → (…); of a single sample nothing is computed, which most training steps draw."""
+    return values.squeeze(0) if len(values) == 1 else values.mean(0)
 
 
 def group(q: Distribution, p: Distribution, z: Tensor, held: Callable[[], Distribution]) -> Group:

@@ -15,8 +15,9 @@ from torch.distributions import Distribution, Independent
 
 from variate.data.schema import Schema
 from variate.data.shards import Shards, pieces
-from variate.distributions import Counts, DiscretizedLogisticMixture, GridBetaBinomial, Levels
+from variate.distributions import Counts, GridBetaBinomial, Levels
 from variate.errors import UserError
+from variate.logistics import DiscretizedLogisticMixture
 from variate.networks.layers import PerValueHead
 
 __all__ = [
@@ -109,7 +110,10 @@ class Likelihood(nn.Module):
         """Told now and then, while training, the mean of (x − point)²: for parameters with a closed-form optimum."""
 
     def _parts(self, parameters: Tensor) -> tuple[Tensor, ...]:
-        return parameters.unbind(-(self.event + 1))
+        dim = -(self.event + 1)
+        if parameters.shape[dim] == 1:  # not unbind, whose gradient is a copy
+            return (parameters.squeeze(dim),)
+        return parameters.unbind(dim)
 
     def _per_channel(self, start: float) -> nn.Parameter:
         """A learned number for every column of vectors, or channel of everything else, (C, 1, …)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from variate.data.batch import Batch
 from variate.labellings import Labelling
-from variate.latents import Draw, Latent
+from variate.latents import Draw, Latent, mean_of_samples
 from variate.likelihoods import Likelihood
 
 __all__ = ["Decoded", "Model"]
@@ -34,7 +34,7 @@ class Decoded:
     @cached_property
     def distortion_nats(self) -> Tensor:
         """−log p(x | z, c), the mean over the samples: (B,)."""
-        return -self.log_prob.mean(0)
+        return -mean_of_samples(self.log_prob)
 
     @cached_property
     def squared_error(self) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from variate.errors import UserError
-from variate.latents import Draw, Group
+from variate.latents import Draw, Group, mean_of_samples
 from variate.model import Decoded
 
 __all__ = ["Elbo", "Iwae", "Objective", "Reconstruction", "Terms"]
@@ -46,7 +46,7 @@ def _terms(draw: Draw, decoded: Decoded, bound: Tensor | None = None) -> Terms:
     distortion = decoded.distortion_nats.detach()
     rates = torch.stack([rate.detach().sum(-1) for rate in draw.rates_nats()], dim=-1)
     elbo = -distortion - rates.sum(-1)
-    error = decoded.squared_error.detach().mean(0) if decoded.likelihood.wants_residuals else None
+    error = mean_of_samples(decoded.squared_error.detach()) if decoded.likelihood.wants_residuals else None
     return Terms(elbo if bound is None else bound.detach(), elbo, distortion, rates, error)
 
 
@@ -56,7 +56,7 @@ class Reconstruction(Objective):
     is_bound = False
 
     def forward(self, draw: Draw, decoded: Decoded, step: Tensor | int) -> tuple[Tensor, Terms]:
-        loss = decoded.squared_error.mean(0)
+        loss = mean_of_samples(decoded.squared_error)
         return loss, Terms(None, None, None, None, loss.detach())
 
 

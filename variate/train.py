@@ -265,7 +265,9 @@ class Trainer:
         with noise.seeded(*key) if self.has_own_networks else nullcontext():
             loss, terms = self.differentiated(batch, draws, self.step)
         share = len(batch.input) * self.group.count / len(index)  # of the batch's mean, which all processes average
-        (loss * share).backward()  # not backward(share), which imports a computer algebra system
+        (
+            loss if share == 1 else loss * share
+        ).backward()  # not backward(share), which imports a computer algebra system
         return total_terms(terms)
 
     @torch.no_grad()

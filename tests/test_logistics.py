@@ -1,0 +1,170 @@
+"""The discretised logistic mixture against its definition with 60 digits, and autograd of the plain difference."""
+
+import itertools
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from helpers_draws import frequencies_agree
+
+from variate.logistics import DiscretizedLogisticMixture
+
+
+def law_of(logits, mean, log_scale, levels: int, dim: int = -1, atoms=()) -> DiscretizedLogisticMixture:
+    packed = torch.cat([mean, log_scale, logits], dim)
+    return DiscretizedLogisticMixture(packed, mean.shape[dim], levels, dim, atoms)
+
+
+def logistic_mixture(weights, mean, log_scale, *atoms, levels: int) -> DiscretizedLogisticMixture:
+    parts = (torch.tensor(part, dtype=torch.float64) for part in (weights, mean, log_scale))
+    return law_of(*parts, levels=levels, atoms=atoms)
+
+
+def exact_log_masses(weights, mean, log_scale, *atoms, levels: int) -> np.ndarray:
+    """The definition with 60 digits: Σ_k π_k [F(upper edge) − F(lower edge)], outer edges at infinity, and atoms."""
+    with mpmath.workdps(60):
+        pi = [mpmath.e**w for w in weights]
+        edges = [-mpmath.inf, *((mpmath.mpf(2 * j + 1)) / (2 * levels - 2) for j in range(levels - 1)), mpmath.inf]
+
+        def below(edge, mu, s):
+            return mpmath.mpf(0) if edge == -mpmath.inf else 1 / (1 + mpmath.exp(-(edge - mu) / s))
+
+        def above(edge, mu, s):
+            return mpmath.mpf(0) if edge == mpmath.inf else 1 / (1 + mpmath.exp((edge - mu) / s))
+
+        def mass(low, high, mu, s):  # the tail on whose side both edges lie, so that nothing cancels
+            return above(low, mu, s) - above(high, mu, s) if low > mu else below(high, mu, s) - below(low, mu, s)
+
+        total = [
+            sum(
+                p * mass(low, high, mpmath.mpf(m), mpmath.exp(mpmath.mpf(t)))
+                for p, m, t in zip(pi[: len(mean)], mean, log_scale, strict=True)
+            )
+            for low, high in itertools.pairwise(edges)
+        ]
+        for p, atom in zip(pi[len(mean) :], atoms, strict=True):
+            total[atom] += p
+        return np.array([float(mpmath.log(mass / sum(pi))) for mass in total])
+
+
+MIXTURES = {
+    "one component": ([0.0], [0.4], [-2.0]),
+    "three components": ([0.3, -1.0, 0.5], [0.1, 0.5, 0.9], [-3.0, -1.0, -2.0]),
+    "sharp": ([0.0, 0.2], [0.25, 0.7], [-7.5, -9.0]),
+    "flat": ([0.0, 1.0], [0.5, 0.2], [4.0, 9.0]),
+    "means far outside": ([0.0, 0.0], [-6.0, 11.0], [-1.0, -2.5]),
+    "far, sharp and one-sided": ([0.0, -2.0], [3.0, 2.5], [-6.0, -7.5]),
+    "with atoms": ([0.3, -1.0, 0.5, -0.4], [0.1, 0.8], [-3.0, -1.0], 0, 1),
+    "with an atom in a desert": ([0.0, -3.0], [4.0], [-6.0], 0),
+}
+mixtures = pytest.mark.parametrize("mixture", MIXTURES.values(), ids=list(MIXTURES))
+few_or_many = pytest.mark.parametrize("levels", [2, 3, 256])
+
+
+@mixtures
+@few_or_many
+class TestDiscretizedLogisticMixture:
+    def grid(self, levels: int, dtype=torch.float64) -> torch.Tensor:
+        return torch.arange(levels, dtype=dtype) / (levels - 1)
+
+    def log_masses(self, mixture, levels: int, dtype=torch.float64) -> torch.Tensor:
+        """All levels' log-masses: the components along dim −1, a level per row."""
+        parts = (torch.tensor(part, dtype=dtype).expand(levels, -1) for part in mixture[:3])
+        return law_of(*parts, levels=levels, atoms=mixture[3:]).log_prob(self.grid(levels, dtype))
+
+    def test_masses_sum_to_one(self, mixture, levels):
+        assert abs(float(self.log_masses(mixture, levels).exp().sum()) - 1) < 1e-10
+
+    def test_masses_are_differences_of_the_logistic_cdf(self, mixture, levels):
+        np.testing.assert_allclose(
+            self.log_masses(mixture, levels), exact_log_masses(*mixture, levels=levels), rtol=1e-9
+        )
+
+    def test_single_precision_keeps_five_digits_of_the_log_mass(self, mixture, levels):
+        got = self.log_masses(mixture, levels, torch.float32)
+        np.testing.assert_allclose(got, exact_log_masses(*mixture, levels=levels), rtol=3e-4, atol=3e-5)
+
+    def test_mean_is_the_explicit_sum(self, mixture, levels):
+        """Exact for few levels; of many, to the thousandth of a level that it promises."""
+        expected = (np.exp(exact_log_masses(*mixture, levels=levels)) * self.grid(levels).numpy()).sum()
+        allowed = 1e-10 if levels <= 32 else 1e-3 / (levels - 1)
+        assert abs(float(logistic_mixture(*mixture, levels=levels).mean) - expected) < allowed
+
+    def test_sample_frequencies_are_the_masses(self, mixture, levels):
+        drawn = logistic_mixture(*mixture, levels=levels).sample(torch.Size([50_000]))
+        assert frequencies_agree(drawn, np.exp(exact_log_masses(*mixture, levels=levels)))
+
+    def test_gradients_stay_finite(self, mixture, levels):
+        parts = [torch.tensor(part).repeat(levels, 1).requires_grad_() for part in mixture[:3]]
+        law = law_of(*parts, levels=levels, atoms=mixture[3:])
+        law.log_prob(self.grid(levels, torch.float32)).sum().backward()
+        assert all(torch.isfinite(part.grad).all() for part in parts)
+
+
+@few_or_many
+@pytest.mark.parametrize("mixture", [MIXTURES["three components"], MIXTURES["with atoms"]], ids=["smooth", "atoms"])
+def test_logistic_gradient_is_that_of_the_definition(mixture, levels):
+    """Against autograd of the plain difference of cdfs, where double precision can afford it."""
+    parts = [torch.tensor(part, dtype=torch.float64, requires_grad=True) for part in mixture[:3]]
+    grid = torch.arange(levels, dtype=torch.float64) / (levels - 1)
+    logits, mean, log_scale = parts
+    inner = torch.sigmoid(((grid[1:] + grid[:-1]).unsqueeze(-1) / 2 - mean) / log_scale.exp())
+    cdf = torch.cat([torch.zeros_like(inner[:1]), inner, torch.ones_like(inner[:1])])
+    hits = torch.eye(levels, dtype=torch.float64)[:, list(mixture[3:])]
+    naive = torch.log((logits.softmax(-1) * torch.cat([cdf[1:] - cdf[:-1], hits], -1)).sum(-1))
+    weights = torch.randn(levels, dtype=torch.float64)
+    wanted = torch.autograd.grad((naive * weights).sum(), parts)
+    law = law_of(*(part.expand(levels, -1) for part in parts), levels=levels, atoms=mixture[3:])
+    found = torch.autograd.grad((law.log_prob(grid) * weights).sum(), parts)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "mixture", [MIXTURES["three components"], MIXTURES["with atoms"], MIXTURES["far, sharp and one-sided"]]
+)
+def test_single_precision_keeps_three_digits_of_the_gradient(mixture):
+    """The ends of the grid too, where a network learns black and white."""
+
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        parts = [torch.tensor(part, dtype=dtype).repeat(256, 1).requires_grad_() for part in mixture[:3]]
+        grid = torch.arange(256, dtype=dtype) / 255
+        law_of(*parts, levels=256, atoms=mixture[3:]).log_prob(grid).sum().backward()
+        return torch.cat([part.grad for part in parts], -1).double()
+
+    torch.testing.assert_close(gradient(torch.float32), gradient(torch.float64), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", [0, 1, 40_000, 65_534, 65_535])
+def test_sixteen_bits_know_their_ends(level):
+    """Single precision tells the last of 65,536 levels from the one before."""
+    law = logistic_mixture([0.0], [0.6], [-2.0], levels=65_536)
+    single = law_of(*(torch.tensor([number]) for number in (0.0, 0.6, -2.0)), levels=65_536)
+    edges = [-np.inf if level == 0 else level - 0.5, np.inf if level == 65_535 else level + 0.5]
+    below = scipy.stats.logistic.cdf(np.array(edges) / 65_535, 0.6, np.exp(-2.0))
+    exact = np.log(below[1] - below[0])
+    np.testing.assert_allclose(law.log_prob(torch.tensor(level / 65_535, dtype=torch.float64)), exact, rtol=1e-9)
+    np.testing.assert_allclose(single.log_prob(torch.tensor(level / 65_535)), exact, rtol=1e-5)
+
+
+def test_log_scales_beyond_their_bounds_get_no_gradient():
+    parameters = torch.tensor([0.2, 0.4, 0.6, -9.0, -2.0, 8.0, 0.1, 0.2, 0.3], requires_grad=True)
+    law = DiscretizedLogisticMixture(parameters, 3, 256, bounds=(-7.0, 7.0))
+    law.log_prob(torch.tensor(0.2)).backward()
+    held = DiscretizedLogisticMixture(parameters.detach().clamp(-7, 7), 3, 256)
+    torch.testing.assert_close(law.log_prob(torch.tensor(0.2)), held.log_prob(torch.tensor(0.2)))
+    slope = parameters.grad
+    assert slope[3] == slope[5] == 0 != slope[4]
+
+
+def test_components_may_lie_along_any_dimension(rng):
+    """Images hold them before the places: (rows, components, places) with dim −2."""
+    parts = [torch.from_numpy(rng.normal(size=(4, 3, 5)) + offset) for offset in (0, 0.5, -2)]
+    values = torch.from_numpy(rng.integers(0, 16, (4, 5)) / 15)
+    along = law_of(*parts, levels=16, dim=-2)
+    last = law_of(*(part.movedim(1, -1) for part in parts), levels=16)
+    torch.testing.assert_close(along.log_prob(values), last.log_prob(values))
+    torch.testing.assert_close(along.mean, last.mean)
+    assert along.sample(torch.Size([7])).shape == (7, 4, 5)
