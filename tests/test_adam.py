@@ -33,6 +33,8 @@ def test_it_is_torch_s_adam(betas):
         oracle.param_groups[0]["lr"] = rate
         oracle.found_inf = skipped
         oracle.step()
+        if step % 5 == 0:
+            optimizer.forget_traces()
         for a, b in zip(ours, theirs, strict=True):
             assert torch.equal(a, b)
 
@@ -50,6 +52,22 @@ def test_its_state_goes_on_where_it_was():
     first.step(0.1, never)
     second.step(0.1, never)
     assert torch.equal(weights[0], weights[1])
+
+
+def test_moments_of_a_dead_unit_come_to_an_end():
+    """By themselves they stop at the denormal numbers, which a processor is slow with; the weights are the same."""
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 50)) for _ in range(2))
+    optimizer, oracle = Adam([ours]), torch.optim.Adam([theirs], fused=True)
+    for step in range(1500):
+        ours.grad, theirs.grad = (torch.linspace(-1, 1, 50) * (step < 10) for _ in range(2))
+        optimizer.step(1e-3, torch.zeros(()))
+        oracle.step()
+        if step % 20 == 0:
+            optimizer.forget_traces()
+    stuck = oracle.state[theirs]["exp_avg"]
+    assert (0 < stuck.abs().max() < torch.finfo(torch.float32).tiny) and torch.equal(ours, theirs)
+    mean, square, _ = optimizer.moments[0]
+    assert not mean.any() and (square[ours != 0] > 0).all()  # the second moments shrink more slowly
 
 
 def test_a_state_of_torch_s_adam_is_read_and_a_foreign_one_refused():

@@ -8,6 +8,7 @@ from variate.errors import UserError
 __all__ = ["Adam"]
 
 EPSILON = 1e-8
+LEAST = 1e-30  # of a moment: less moves no weight, with an ε of 1e-8
 NAMES = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -58,6 +59,17 @@ class Adam:
             maximize=False,
             found_inf=skipped,
         )
+
+    @torch.no_grad()
+    def forget_traces(self) -> None:
+        """Moments below 1e-30 become 0; to be called every few steps.
+
+        The moments of a weight that gets no gradient any more, such as those of a dead unit, shrink to denormal
+        numbers and then stay, by rounding. They change nothing, but a processor takes ten times as long for each.
+        """
+        for mean, square, _ in self.moments.values():
+            for moment in (mean, square):
+                torch.hardshrink(moment, LEAST, out=moment)
 
     def state(self) -> dict[str, Tensor]:
         """The moments, as "0.exp_avg", "0.exp_avg_sq", "0.step", "1.exp_avg", …: the names that torch's Adam has."""

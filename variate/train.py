@@ -322,6 +322,7 @@ class Trainer:
         """Fetch what the last steps did, refit what has a closed form, bring the averages up to date; the sums."""
         skipped, fresh = self.skipped, self._fetch(outcomes)
         self._refit(fresh)
+        self.optimizer.forget_traces()
         self._average(len(outcomes) - (self.skipped - skipped))
         return fresh
 
