@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 __all__ = ["DiscretizedLogisticMixture"]
 
 FAR = 1e20  # times half a step: beyond it no scale leaves any mass
-LEAST_LOG_SHARE = -80.0  # e^-80 of the largest is nothing, and stops short of the denormals that a CPU is slow with
+LEAST_LOG_SHARE = -40.0  # e^-40 of the largest is nothing, and its products no denormals, which a CPU is slow with
 
 
 class DiscretizedLogisticMixture(Distribution):
@@ -129,7 +129,7 @@ class _LogisticMixtureMass(torch.autograd.Function):
         weight = torch.sub(logits, logits.amax(dim, keepdim=True), out=to_logits)  # log π, but for what makes Σ π = 1
         log_mass = _log_mass(minus_a, b, upper, lower, inside).add_(weight.narrow(dim, 0, k))
         place, log_atom = _atom_mass(u, weight, mixture)
-        norm = weight.exp_().sum(dim, keepdim=True)
+        norm = weight.clamp_(min=LEAST_LOG_SHARE).exp_().sum(dim, keepdim=True)
         top = torch.maximum(log_mass.amax(dim, keepdim=True), log_atom)
         share, atom_share = (part.sub_(top).clamp_(min=LEAST_LOG_SHARE).exp_() for part in (log_mass, log_atom))
         total = share.sum(dim, keepdim=True).add_(atom_share)
