@@ -70,8 +70,8 @@ def test_a_roll_back_after_a_resume_goes_where_it_would_have_gone(tmp_path, monk
         """From step 65 of the first attempt on, no gradient is finite."""
         totals = plain(self, index)
         if self.rollbacks == 0 and self.step > 65:
-            self.bad_run = self.bad_run + 1
-            self.worst_run = self.bad_run + 10
+            self.tally.bad_run = self.tally.bad_run + 1
+            self.tally.worst_run = self.tally.bad_run + 10
         return totals
 
     def copied(what: dict) -> None:

@@ -73,7 +73,7 @@ def curve(group: Processes, model: str, batch_size: int, *more: str, data: str =
     order = learner.train_data.order(3, 0)
     for number in range(STEPS):
         index = order.roll(number * batch_size)[:batch_size]
-        sums = learner._fetch([learner._one_step(index)])
+        sums = learner.tally.add([learner._one_step(index)], learner.group)
         values.append(sums.get("bound_nats", sums.get("squared_error")) / sums["rows"])
         assert sums["rows"] == batch_size and sums["skipped"] == 0
     return gradients | {"curve": torch.tensor(values, dtype=torch.float64)}

@@ -16,7 +16,7 @@ import torch
 from helpers_runs import FLAGS, TINY, assert_same, model_bytes, pixels, records, scratch, table
 from safetensors.torch import load_file
 
-from variate import cli, config, state, train
+from variate import cli, config, state
 from variate.apps.fit import fit
 from variate.config import Training
 from variate.data import named
@@ -354,7 +354,7 @@ def test_the_average_over_many_steps_uses_each_step_s_decay(bad):
     before = tensors(trained)
     next(trained.epochs())
     decay = math.prod(min(0.9, (1 + count) / (10 + count)) for count in range(1 + len(bad), 11))
-    assert trained.step == 10 and trained.skipped == len(bad)
+    assert trained.step == 10 and trained.tally.skipped == len(bad)
     for name, value in tensors(trained).items():
         if name.startswith("average."):
             expected = decay * before[name] + (1 - decay) * tensors(trained)[name.replace("average", "model", 1)]
@@ -507,13 +507,3 @@ def test_captured_state_is_a_copy():
     state.restore(trained, captured)
     assert_same(tensors(trained), kept)
     assert trained.step == 1
-
-
-def test_the_sum_of_terms_is_over_rows_and_groups():
-    terms = train.Terms(torch.ones(3), None, torch.arange(3.0), torch.ones(3, 2), None)
-    names, sums = train.total_terms(terms)
-    assert dict(zip(names, sums.tolist(), strict=True)) == {
-        "bound_nats": 3.0,
-        "distortion_nats": 3.0,
-        "rate_nats": 6.0,
-    }

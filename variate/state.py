@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from variate.tally import Tally
+
 if TYPE_CHECKING:
     from variate.train import Trainer
 
 __all__ = ["capture", "restore", "to_save"]
 
-NUMBERS = ("step", "skipped", "rollbacks", "best", "best_epoch", "seconds", "bad_run", "sums")
+NUMBERS = ("step", "rollbacks", "best", "best_epoch", "seconds")
+TALLIED = ("skipped", "bad_run", "sums")
 START = "start."  # in front of what was at the start of the epoch, to which a trainer rolls back
 
 
@@ -20,6 +23,7 @@ def capture(trainer: "Trainer") -> dict:
     tensors |= {f"average.{k}": v for k, v in trainer.average.state_dict().items()}
     tensors |= {f"adam.{k}": v for k, v in trainer.optimizer.state().items()}
     numbers = {name: getattr(trainer, name) for name in NUMBERS}
+    numbers |= {name: getattr(trainer.tally, name) for name in TALLIED}
     return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "numbers": copy.deepcopy(numbers)}
 
 
@@ -42,7 +46,8 @@ def restore(trainer: "Trainer", state: dict) -> None:
     trainer.average.load_state_dict(parts["average"])
     trainer.optimizer.load(parts["adam"])
     for name in NUMBERS:
-        setattr(trainer, name, copy.deepcopy(state["numbers"][name]))
+        setattr(trainer, name, state["numbers"][name])
+    trainer.tally = Tally(**{name: copy.deepcopy(state["numbers"][name]) for name in TALLIED})
+    trainer.tally.worst_run = trainer.tally.bad_run
     start = state["numbers"].get("start")
     trainer.start = {"tensors": parts["start"], "numbers": start} if start else None
-    trainer.worst_run = trainer.bad_run

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +23,9 @@ from variate.precision import products
 from variate.processes import Processes
 from variate.progress import Progress
 from variate.stopping import Clock, asked_to_stop
+from variate.tally import Outcome, Tally, in_raw_units, means, total_terms
 
-__all__ = ["Interrupted", "Step", "Trainer", "total_terms"]
+__all__ = ["Interrupted", "Step", "Trainer"]
 
 CHECK_EVERY = 20  # steps between looks at the device, each of which may wait for it, and between updates of averages
 BAD_STEPS_IN_A_ROW = 5
@@ -66,21 +66,6 @@ class Step(nn.Module):
         return loss, terms
 
 
-def total_terms(terms: Terms) -> tuple[list[str], Tensor]:
-    """The names of the terms that exist, and their sums over the rows, on the device; rates are summed over groups."""
-    known = {name: value for name, value in terms._asdict().items() if value is not None}
-    return list(known), torch.stack([v if v.dim() == 1 else v.sum(-1) for v in known.values()]).sum(-1)
-
-
-class Outcome(NamedTuple):
-    """What a step leaves behind on the device: the sums of its terms, 1.0 if it was skipped; and of how many rows."""
-
-    names: list[str]
-    sums: Tensor
-    skipped: Tensor
-    rows: int
-
-
 @dataclass
 class Trainer:
     """All that training changes, in one place that can be saved and put back.
@@ -97,14 +82,11 @@ class Trainer:
     binarize: str = "none"  # what is drawn anew at every step; validation rows come as they are to be scored
     group: Processes = Processes()
     step: int = 0
-    skipped: int = 0
     rollbacks: int = 0
     best: float = -math.inf
     best_epoch: int = 0
     seconds: float = 0.0
-    bad_run: int = 0  # steps in a row that were skipped, up to the last one
-    worst_run: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self.model = self.step_module.model
@@ -217,7 +199,7 @@ class Trainer:
                 self._look(outcomes, bar)
                 outcomes = []
                 self.seconds += clock.lap()
-                if self.worst_run >= BAD_STEPS_IN_A_ROW:
+                if self.tally.worst_run >= BAD_STEPS_IN_A_ROW:
                     return "diverged"
                 stopped, over = self.group.total([float(stop.is_set()), float(clock.is_over())])
                 if self.step < end:
@@ -311,35 +293,18 @@ class Trainer:
     def _look(self, outcomes: list[Outcome], bar: Progress) -> None:
         """Settle the last steps, move the bar, tell who listens."""
         fresh = self._settle(outcomes)
-        rows = max(fresh["rows"], 1.0)
-        means = self._in_raw_units({name: total / rows for name, total in fresh.items()})
-        shown = "bound_nats" if "bound_nats" in fresh else "squared_error"
-        bar.advance(self.step - bar.done, **{shown: f"{means[shown]:.2f}"})
+        told = in_raw_units(means(fresh), self.train_data.schema)
+        shown = "bound_nats" if "bound_nats" in told else "squared_error"
+        bar.advance(self.step - bar.done, **{shown: f"{told[shown]:.2f}"})
         if self.on_steps is not None:
-            self.on_steps({"step": self.step} | means)
+            self.on_steps({"step": self.step} | told)
 
     def _settle(self, outcomes: list[Outcome]) -> dict[str, float]:
         """Fetch what the last steps did, refit what has a closed form, bring the averages up to date; the sums."""
-        skipped, fresh = self.skipped, self._fetch(outcomes)
+        skipped, fresh = self.tally.skipped, self.tally.add(outcomes, self.group)
         self._refit(fresh)
         self.optimizer.forget_traces()
-        self._average(len(outcomes) - (self.skipped - skipped))
-        return fresh
-
-    def _fetch(self, outcomes: list[Outcome]) -> dict[str, float]:
-        """The sums of steps, with "rows" and "skipped", taken from the device and added to the epoch's."""
-        table = torch.stack([torch.cat([told.sums, told.skipped.unsqueeze(0)]) for told in outcomes]).tolist()
-        fresh = dict.fromkeys([*outcomes[0].names, "rows", "skipped"], 0.0)
-        for told, (*sums, skipped) in zip(outcomes, table, strict=True):
-            self.bad_run = self.bad_run + 1 if skipped else 0
-            self.worst_run = max(self.worst_run, self.bad_run)
-            self.skipped += int(skipped)
-            fresh["skipped"] += skipped / self.group.count  # all of them skip a step together
-            for name, total in zip((*told.names, "rows"), (*sums, told.rows), strict=True):
-                fresh[name] += total if math.isfinite(total) and not skipped else 0.0
-        fresh = dict(zip(fresh, self.group.total(list(fresh.values())), strict=True))
-        for name, total in fresh.items():
-            self.sums[name] = self.sums.get(name, 0.0) + total
+        self._average(len(outcomes) - (self.tally.skipped - skipped))
         return fresh
 
     def _refit(self, fresh: dict[str, float]) -> None:
@@ -349,22 +314,19 @@ class Trainer:
 
     def _roll_back(self, good: dict) -> int:
         """Back to the last good state with half the learning rate; the number of steps undone."""
-        undone, rollbacks, skipped = self.step, self.rollbacks + 1, self.skipped
+        undone, rollbacks, skipped = self.step, self.rollbacks + 1, self.tally.skipped
         if rollbacks > MOST_ROLLBACKS:
             raise UserError(
                 f"training met non-finite gradients again and again, even at {0.5**MOST_ROLLBACKS:.0%} of the learning "
                 "rate: look for extreme values in the data or lower train.learning_rate."
             )
         state.restore(self, good)
-        self.rollbacks, self.skipped = rollbacks, skipped
+        self.rollbacks, self.tally.skipped = rollbacks, skipped
         return undone - self.step
 
     def _end_of_epoch(self) -> dict:
         """Validate the averaged weights; the record of the epoch that just ended."""
-        rows = max(self.sums.pop("rows", 0.0), 1.0)
-        self.sums.pop("skipped", None)
-        train = self._in_raw_units({name: total / rows for name, total in self.sums.items()})
-        self.sums = {}
+        train = in_raw_units(self.tally.means(), self.train_data.schema)
         valid = self.validate()
         watched = valid["bound_nats"] if "bound_nats" in valid else -valid["squared_error"]
         # the bound does not see labels, which validation rows may lack: where they are learned, the last weights stay
@@ -375,7 +337,7 @@ class Trainer:
             "step": self.step,
             "learning_rate": self.learning_rate(),
             "seconds": round(self.seconds, 2),
-            "skipped": self.skipped,
+            "skipped": self.tally.skipped,
             "improved": self.best_epoch == self.epoch,
             "train": train,
             "validation": valid,
@@ -395,16 +357,7 @@ class Trainer:
             names, sums = total_terms(objective(*self.average(batch, draws), self.step)[1])
             totals = totals + sums.cpu().double()
         totals = dict(zip(names, self.group.total(totals.tolist()), strict=True))
-        return self._in_raw_units({name: total / len(self.valid_data) for name, total in totals.items()})
-
-    def _in_raw_units(self, means: dict[str, float]) -> dict[str, float]:
-        """Densities of standardised values → of the values as they were given; the ELBO in bits/dim beside it."""
-        sign = {"bound_nats": 1, "elbo_nats": 1, "distortion_nats": -1}
-        volume = self.train_data.schema.log_volume_nats
-        raw = {name: mean + sign.get(name, 0) * volume for name, mean in means.items()}
-        if "elbo_nats" in raw:
-            raw["elbo_bits_per_dim"] = -raw["elbo_nats"] / (self.train_data.schema.size * math.log(2))
-        return raw
+        return in_raw_units(means(totals | {"rows": len(self.valid_data)}), self.train_data.schema)
 
     def restart_from(self, model: Model) -> None:
         """Go on with another model's weights, with moments and averages of their own."""

@@ -1,0 +1,52 @@
+"""What steps add up to, against plain sums."""
+
+import math
+
+import pytest
+import torch
+
+from variate.data.load import load
+from variate.objectives import Terms
+from variate.processes import Processes
+from variate.tally import Outcome, Tally, in_raw_units, total_terms
+
+
+def test_the_sum_of_terms_is_over_rows_and_groups():
+    terms = Terms(torch.ones(3), None, torch.arange(3.0), torch.ones(3, 2), None)
+    names, sums = total_terms(terms)
+    assert dict(zip(names, sums.tolist(), strict=True)) == {
+        "bound_nats": 3.0,
+        "distortion_nats": 3.0,
+        "rate_nats": 6.0,
+    }
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 12])
+def test_skipped_steps_count_no_rows_and_are_counted_in_a_row(at_once):
+    """Twelve steps, looked at one by one or together; the sums of a skipped one are whatever they are."""
+    skipped = [0, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0, 1]
+    rows = [8, 8, 8, 8, 8, 3, 8, 8, 8, 8, 8, 3]
+    sums = [math.nan if bad else 10.0 * step for step, bad in enumerate(skipped)]
+    outcomes = [
+        Outcome(["elbo_nats"], torch.tensor([total]), torch.tensor(float(bad)), count)
+        for total, bad, count in zip(sums, skipped, rows, strict=True)
+    ]
+    tally = Tally()
+    fresh = [tally.add(outcomes[start : start + at_once], Processes()) for start in range(0, 12, at_once)]
+    good = [step for step, bad in enumerate(skipped) if not bad]
+    assert sum(each["rows"] for each in fresh) == sum(rows[step] for step in good)
+    assert sum(each["skipped"] for each in fresh) == tally.skipped == sum(skipped)
+    assert (tally.bad_run, tally.worst_run) == (1, 3)
+    assert tally.means() == pytest.approx(
+        {"elbo_nats": sum(sums[step] for step in good) / sum(rows[step] for step in good)}
+    )
+    assert tally.sums == {}
+
+
+def test_densities_of_standardised_values_become_those_of_the_values(rng):
+    """log p(x) of x = 10 u + 3 per value: the log of the scale less for each, in the bound as in the distortion."""
+    schema = load(rng.normal(3, 10, (500, 4))).schema
+    raw = in_raw_units({"elbo_nats": -5.0, "distortion_nats": 4.0, "rate_nats": 1.0}, schema)
+    volume = sum(math.log(scale) for scale in schema.scale)
+    assert raw["elbo_nats"] == pytest.approx(-5.0 - volume) == -raw["distortion_nats"] - raw["rate_nats"]
+    assert raw["elbo_bits_per_dim"] == pytest.approx(-raw["elbo_nats"] / 4 / math.log(2))

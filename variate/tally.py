@@ -1,0 +1,90 @@
+"""What training steps add up to: the sums of their terms, and which of them were skipped."""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from variate.data.schema import Schema
+from variate.objectives import Terms
+from variate.processes import Processes
+
+__all__ = ["Outcome", "Tally", "in_raw_units", "means", "total_terms"]
+
+SIGNS = {"bound_nats": 1, "elbo_nats": 1, "distortion_nats": -1}  # of a log-density in each term
+
+
+class Outcome(NamedTuple):
+    """What a step leaves behind on the device: the sums of its terms, 1.0 if it was skipped; and of how many rows."""
+
+    names: list[str]
+    sums: Tensor
+    skipped: Tensor
+    rows: int
+
+
+@dataclass
+class Tally:
+    """The sums of the terms since the epoch began, and how many steps were skipped since training did.
+
+    ``bad_run``: steps in a row that were skipped, up to the last one; ``worst_run``: the most in a row so far.
+
+    >>> tally = Tally()
+    >>> outcome = Outcome(["elbo_nats"], torch.tensor([-8.0]), skipped=torch.tensor(0.0), rows=4)
+    >>> tally.add([outcome, outcome], Processes())
+    {'elbo_nats': -16.0, 'rows': 8.0, 'skipped': 0.0}
+    >>> tally.means()
+    {'elbo_nats': -2.0}
+    """
+
+    sums: dict[str, float] = field(default_factory=dict)
+    skipped: int = 0
+    bad_run: int = 0
+    worst_run: int = 0
+
+    def add(self, outcomes: list[Outcome], group: Processes) -> dict[str, float]:
+        """What these steps add up to in all processes, with "rows" and "skipped": fetched from the device at one go.
+
+        Steps that were skipped count no rows.
+        """
+        table = torch.stack([torch.cat([told.sums, told.skipped.unsqueeze(0)]) for told in outcomes]).tolist()
+        fresh = dict.fromkeys([*outcomes[0].names, "rows", "skipped"], 0.0)
+        for told, (*sums, skipped) in zip(outcomes, table, strict=True):
+            self.bad_run = self.bad_run + 1 if skipped else 0
+            self.worst_run = max(self.worst_run, self.bad_run)
+            self.skipped += int(skipped)
+            fresh["skipped"] += skipped / group.count  # all of them skip a step together
+            for name, total in zip((*told.names, "rows"), (*sums, told.rows), strict=True):
+                fresh[name] += total if math.isfinite(total) and not skipped else 0.0
+        fresh = dict(zip(fresh, group.total(list(fresh.values())), strict=True))
+        for name, total in fresh.items():
+            self.sums[name] = self.sums.get(name, 0.0) + total
+        return fresh
+
+    def means(self) -> dict[str, float]:
+        """The terms' means over the rows of the epoch, which this ends."""
+        found = means(self.sums)
+        self.sums = {}
+        return found
+
+
+def means(sums: dict[str, float]) -> dict[str, float]:
+    """Sums over "rows" of them → means, without what is counted beside the terms."""
+    rows = max(sums.get("rows", 0.0), 1.0)
+    return {name: total / rows for name, total in sums.items() if name not in ("rows", "skipped")}
+
+
+def total_terms(terms: Terms) -> tuple[list[str], Tensor]:
+    """The names of the terms that exist, and their sums over the rows, on the device; rates are summed over groups."""
+    known = {name: value for name, value in terms._asdict().items() if value is not None}
+    return list(known), torch.stack([v if v.dim() == 1 else v.sum(-1) for v in known.values()]).sum(-1)
+
+
+def in_raw_units(terms: dict[str, float], schema: Schema) -> dict[str, float]:
+    """Densities of standardised values → of the values as they were given; the ELBO in bits/dim beside it."""
+    raw = {name: mean + SIGNS.get(name, 0) * schema.log_volume_nats for name, mean in terms.items()}
+    if "elbo_nats" in raw:
+        raw["elbo_bits_per_dim"] = -raw["elbo_nats"] / (schema.size * math.log(2))
+    return raw
