@@ -122,6 +122,7 @@ def test_every_event_is_told(tmp_path):
     assert [record["epoch"] for record in told["epoch"]] == [1, 2]
     assert [what["step"] for what in told["steps"]] == [20, 40, 60, 80]
     assert [what["step"] for what in told["save"]] == [20, 40, 60, 80]
+    assert all(what.keys() == told["epoch"][0]["train"].keys() | {"step"} for what in told["steps"])
     means = [what["elbo_nats"] for what in told["steps"]]
     assert np.mean(means[:2]) == pytest.approx(told["epoch"][0]["train"]["elbo_nats"])
 

@@ -1,6 +1,7 @@
 """The discretised logistic mixture against its definition with 60 digits, and autograd of the plain difference."""
 
 import itertools
+import math
 
 import mpmath
 import numpy as np
@@ -157,6 +158,35 @@ def test_log_scales_beyond_their_bounds_get_no_gradient():
     torch.testing.assert_close(law.log_prob(torch.tensor(0.2)), held.log_prob(torch.tensor(0.2)))
     slope = parameters.grad
     assert slope[3] == slope[5] == 0 != slope[4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("log_scale", [-30.0, -20.0, 20.0, 30.0])
+@pytest.mark.parametrize("levels", [2, 256, 65_536])
+def test_the_widest_and_the_narrowest_are_still_probabilities(log_scale, levels, dtype):
+    """The mean on a level: scales far below a number's last digit cannot tell on which side of an edge it lies."""
+    grid = torch.arange(levels).to(dtype) / (levels - 1)
+    parameters = torch.tensor([grid[levels // 3], log_scale, 0.0], dtype=dtype).repeat(levels, 1).requires_grad_()
+    masses = DiscretizedLogisticMixture(parameters, 1, levels).log_prob(grid)
+    assert abs(float(masses.detach().double().exp().sum()) - 1) < (1e-5 if dtype == torch.float32 else 1e-10)
+    masses.exp().sum().backward()
+    assert torch.isfinite(parameters.grad).all()
+
+
+@pytest.mark.parametrize("bounds", [(-math.inf, 7.0), (-7.0, 31.0), (2.0, 1.0)])
+def test_bounds_beyond_the_widest_are_refused(bounds):
+    with pytest.raises(ValueError, match="of log scales must lie within"):
+        DiscretizedLogisticMixture(torch.zeros(3), 1, 256, bounds=bounds)
+
+
+def test_nothing_changes_where_no_gradient_is_asked_for():
+    parameters, values = torch.randn(50, 8, 3), torch.randint(0, 256, (50, 3)) / 255
+    laws = [
+        DiscretizedLogisticMixture(part, 2, 256, -2, (0, 255), (-7.0, 7.0))
+        for part in (parameters, parameters.clone().requires_grad_())
+    ]
+    plain, learned = (law.log_prob(values) for law in laws)
+    assert torch.equal(plain, learned.detach())
 
 
 def test_components_may_lie_along_any_dimension(rng):

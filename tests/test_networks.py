@@ -14,7 +14,7 @@ from torch import Tensor
 from variate import config
 from variate.errors import UserError
 from variate.networks import conv
-from variate.networks.layers import PerValueHead, ShowAtoms
+from variate.networks.layers import PerValueHead, ShowAtoms, _Planes
 
 ENCODERS, DECODERS = (  # a user's own module keeps these promises, or does not
     {name: cls for name, cls in config.network_registry(part).items() if name != "own"}
@@ -270,6 +270,24 @@ def test_a_head_beside_its_target_has_every_number_beside_its_own(factor, size):
 
     for found, expected in zip(pairs(parameters, told, known), pairs(head(features), target, seen), strict=True):
         torch.testing.assert_close(torch.tensor(found), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("places", [(6,), (3, 4), (2, 2, 3)])
+def test_the_head_s_own_gradient_is_that_of_the_product(places, last):
+    """Once and twice, by differences; and it lies in memory as the features do, with the channels last or first."""
+    features = torch.randn(3, 5, *places, dtype=torch.float64)
+    if last:
+        features = features.movedim(1, -1).contiguous().movedim(-1, 1)
+    x = features.flatten(2).requires_grad_()
+    weight, bias = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((7, 5), (7,)))
+    expected = torch.einsum("nfp,of->nop", x, weight) + bias.unsqueeze(-1)
+    torch.testing.assert_close(_Planes.apply(x, weight, bias), expected)
+    assert torch.autograd.gradcheck(_Planes.apply, (x, weight, bias))
+    assert torch.autograd.gradgradcheck(_Planes.apply, (x, weight, bias))
+    gradient = torch.randn_like(expected)
+    (found,) = torch.autograd.grad(_Planes.apply(x, weight, bias), x, gradient)
+    assert found.stride() == x.stride()
 
 
 @pytest.mark.parametrize("size", [(9,), (9, 10), (9, 8, 11)], ids=str)

@@ -37,7 +37,7 @@ def test_skipped_steps_count_no_rows_and_are_counted_in_a_row(at_once):
     assert sum(each["rows"] for each in fresh) == sum(rows[step] for step in good)
     assert sum(each["skipped"] for each in fresh) == tally.skipped == sum(skipped)
     assert (tally.bad_run, tally.worst_run) == (1, 3)
-    assert tally.means() == pytest.approx(
+    assert tally.end_epoch() == pytest.approx(
         {"elbo_nats": sum(sums[step] for step in good) / sum(rows[step] for step in good)}
     )
     assert tally.sums == {}

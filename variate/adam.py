@@ -8,7 +8,7 @@ from variate.errors import UserError
 __all__ = ["Adam"]
 
 EPSILON = 1e-8
-LEAST = 1e-30  # of a moment: less moves no weight, with an ε of 1e-8
+LEAST = 1e-30  # of a moment: with an ε of 1e-8, less moves a weight by 1e-22 of the learning rate
 NAMES = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -41,9 +41,9 @@ class Adam:
         if not rows:
             return
         weights, gradients, means, squares, counts = map(list, zip(*rows, strict=True))
-        # the tensor, for a number would be made into one for each of them
+        # not torch.optim's function around these two, whose numbers become a tensor for every weight at every step
         torch._foreach_add_(counts, 1 - skipped)  # pyright: ignore[reportPrivateImportUsage]
-        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage] (torch.optim's way to it imports a compiler)
+        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
             weights,
             gradients,
             means,

@@ -80,9 +80,9 @@ class Group:
     @property
     def rate_nats(self) -> Tensor:
         """KL(q ‖ p), (B, units): exact where there is a closed form, else an n-sample estimate as one unit."""
-        return (
-            -mean_of_samples(self.log_weight()).unsqueeze(-1) if self.kl_nats is None else mean_of_samples(self.kl_nats)
-        )
+        if self.kl_nats is not None:
+            return mean_of_samples(self.kl_nats)
+        return -mean_of_samples(self.log_weight()).unsqueeze(-1)
 
 
 class Draw(NamedTuple):

@@ -1,7 +1,5 @@
 """The discretised logistic mixture: probabilities of the levels of grey that images are made of."""
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,7 +8,8 @@ from torch.distributions import Distribution
 
 __all__ = ["DiscretizedLogisticMixture"]
 
-FAR = 1e20  # times half a step: beyond it no scale leaves any mass
+FAR = 1e20  # times half a step of the finest grid: many scales out, whatever the scale within WIDEST
+WIDEST = (-30.0, 30.0)  # log scales
 LEAST_LOG_SHARE = -40.0  # e^-40 of the largest is nothing, and its products no denormals, which a CPU is slow with
 
 
@@ -22,7 +21,7 @@ class DiscretizedLogisticMixture(Distribution):
     are full of exact blacks and whites, which no smooth density can pay for.
 
     ``parameters`` holds K means, K log scales and K + J logits along ``dim`` (negative); the batch shape is the rest.
-    Log scales are kept within ``bounds``.
+    Log scales are kept within ``bounds``, which must lie within ±30: else ``ValueError``.
 
     >>> one = DiscretizedLogisticMixture(torch.tensor([0.5, -1.0, 0.0]), components=1, levels=3)
     >>> round(one.log_prob(torch.tensor([0.0, 0.5, 1.0])).exp().sum().item(), 6)
@@ -38,8 +37,10 @@ class DiscretizedLogisticMixture(Distribution):
         levels: int,
         dim: int = -1,
         atoms: tuple[int, ...] = (),
-        bounds: tuple[float, float] = (-math.inf, math.inf),
+        bounds: tuple[float, float] = WIDEST,
     ):
+        if not WIDEST[0] <= bounds[0] <= bounds[1] <= WIDEST[1]:
+            raise ValueError(f"bounds {bounds} of log scales must lie within {WIDEST}")
         self.parameters, self.components, self.levels, self.dim = parameters, components, levels, dim
         self.atoms, self.bounds, self.step = atoms, bounds, 1 / (levels - 1)
         self.sizes = [components, components, components + len(atoms)]  # of the three parts along dim
@@ -120,8 +121,9 @@ class _LogisticMixtureMass(torch.autograd.Function):
     def forward(ctx, u, parameters, mixture):  # noqa: ANN001, ANN205 (autograd's own signature)
         dim, k = mixture.dim, mixture.components
         mean, raw_log_scale, logits = parameters.split(mixture.sizes, dim)
-        gradient = torch.empty_like(parameters, memory_format=torch.contiguous_format)
-        to_mean, to_log_scale, to_logits = gradient.split(mixture.sizes, dim)
+        learns = any(ctx.needs_input_grad)
+        gradient = torch.empty_like(parameters if learns else logits, memory_format=torch.contiguous_format)
+        to_mean, to_log_scale, to_logits = gradient.split(mixture.sizes, dim) if learns else (gradient,) * 3
         log_scale = raw_log_scale.clamp(*mixture.bounds)
         inverse = torch.exp(-log_scale)
         minus_a, b, width = _edges(u, mean, inverse, mixture.step)
@@ -133,13 +135,12 @@ class _LogisticMixtureMass(torch.autograd.Function):
         top = torch.maximum(log_mass.amax(dim, keepdim=True), log_atom)
         share, atom_share = (part.sub_(top).clamp_(min=LEAST_LOG_SHARE).exp_() for part in (log_mass, log_atom))
         total = share.sum(dim, keepdim=True).add_(atom_share)
-        if any(ctx.needs_input_grad):
+        if learns:
             share.div_(total)
             torch.sub(lower, upper, out=to_mean).mul_(inverse).mul_(share)
             ends = width.mul_(1 - inside).div_(inside)
             torch.mul(lower, b, out=to_log_scale).addcmul_(upper, minus_a).sub_(ends).mul_(share)
-            if mixture.bounds[0] > -math.inf:  # no gradient beyond the bounds
-                to_log_scale.mul_(torch.eq(raw_log_scale, log_scale, out=inverse))
+            to_log_scale.mul_(torch.eq(raw_log_scale, log_scale, out=inverse))  # no gradient beyond the bounds
             weight.div_(-norm).narrow(dim, 0, k).add_(share)
             weight.scatter_add_(dim, place, atom_share.div_(total))
             ctx.save_for_backward(gradient)

@@ -35,7 +35,7 @@ class Tally:
     >>> outcome = Outcome(["elbo_nats"], torch.tensor([-8.0]), skipped=torch.tensor(0.0), rows=4)
     >>> tally.add([outcome, outcome], Processes())
     {'elbo_nats': -16.0, 'rows': 8.0, 'skipped': 0.0}
-    >>> tally.means()
+    >>> tally.end_epoch()
     {'elbo_nats': -2.0}
     """
 
@@ -63,8 +63,8 @@ class Tally:
             self.sums[name] = self.sums.get(name, 0.0) + total
         return fresh
 
-    def means(self) -> dict[str, float]:
-        """The terms' means over the rows of the epoch, which this ends."""
+    def end_epoch(self) -> dict[str, float]:
+        """The terms' means over the rows of the epoch; the sums start anew."""
         found = means(self.sums)
         self.sums = {}
         return found

@@ -247,9 +247,9 @@ class Trainer:
         with noise.seeded(*key) if self.has_own_networks else nullcontext():
             loss, terms = self.differentiated(batch, draws, self.step)
         share = len(batch.input) * self.group.count / len(index)  # of the batch's mean, which all processes average
-        (
-            loss if share == 1 else loss * share
-        ).backward()  # not backward(share), which imports a computer algebra system
+        if share != 1:
+            loss = loss * share  # not backward(share), which imports a computer algebra system
+        loss.backward()
         return total_terms(terms)
 
     @torch.no_grad()
@@ -326,7 +326,7 @@ class Trainer:
 
     def _end_of_epoch(self) -> dict:
         """Validate the averaged weights; the record of the epoch that just ended."""
-        train = in_raw_units(self.tally.means(), self.train_data.schema)
+        train = in_raw_units(self.tally.end_epoch(), self.train_data.schema)
         valid = self.validate()
         watched = valid["bound_nats"] if "bound_nats" in valid else -valid["squared_error"]
         # the bound does not see labels, which validation rows may lack: where they are learned, the last weights stay

@@ -31,7 +31,7 @@ class _Block(nn.Module):
         self.conv = CONVOLUTIONS[dims](channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.relu(x)).add_(x)
+        return x + self.conv(F.relu(x))
 
 
 class _Up(nn.Linear):
@@ -99,7 +99,7 @@ class Encoder(nn.Module):
         widths, depths = (pair + pair[1:] * deeper for pair in (channels, blocks))
         for width, depth, half in zip(widths, depths, sizes, strict=True):
             stages += [CONVOLUTIONS[dims](inputs, width, 3, stride=_factors(half, size), padding=1)]
-            stages += [*(_Block(width, dims) for _ in range(depth)), nn.ReLU(inplace=True)]
+            stages += [*(_Block(width, dims) for _ in range(depth)), nn.ReLU()]
             inputs, size = width, half
         self.stages = nn.Sequential(*stages)
         self.dense = nn.Linear(inputs * math.prod(size), hidden)
@@ -110,7 +110,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         h = self.stages(x.contiguous(memory_format=self.format))
         h = h.movedim(1, -1).flatten(1)  # images and volumes: in the order in which it lies in memory, no copy
-        return self.film(F.relu(self.dense(h), inplace=True), context)
+        return self.film(F.relu(self.dense(h)), context)
 
 
 class Decoder(nn.Module):
@@ -149,9 +149,9 @@ class Decoder(nn.Module):
 
     @staticmethod
     def _stage(channels: int, depth: int, dims: int) -> list[nn.Module]:
-        return [*(_Block(channels, dims) for _ in range(depth)), nn.ReLU(inplace=True)]
+        return [*(_Block(channels, dims) for _ in range(depth)), nn.ReLU()]
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
-        h = self.spread(self.film(F.relu(self.dense(code), inplace=True), context))
+        h = self.spread(self.film(F.relu(self.dense(code)), context))
         h = h.view(-1, *self.first).movedim(-1, 1)
         return self.fine(self.up(self.coarse(h)))

@@ -126,8 +126,8 @@ class PerValueHead(nn.Module):
 class _Planes(torch.autograd.Function):
     """y_np = W x_np + b at every place p: x (N, F, places), W (P, F), b (P,) → (N, P, places), a plane per number.
 
-    The gradient reaches x in the order in which x lies in memory, which convolutions have with the channels last:
-    autograd's own comes plane by plane, and whatever is before takes several times as long on two orders as on one.
+    The gradient of x lies in memory as x does. Autograd's own lies plane by plane even where x has its channels last,
+    as from a convolution, and the ReLU before is several times slower when its input and its gradient lie differently.
     """
 
     @staticmethod
