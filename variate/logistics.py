@@ -167,8 +167,8 @@ def _log_mass(minus_a: Tensor, b: Tensor, upper: Tensor, lower: Tensor, inside: 
 
     log σ(−x) = log max(σ(x), 1 − σ(x)) − max(x, 0), and since b < a one of −a and b is negative.
     """
-    larger = (part.sub(0.5).abs_().add_(0.5) for part in (upper, lower))
-    return next(larger).mul_(next(larger)).mul_(inside).log_().sub_(torch.maximum(minus_a, b).clamp_min_(0))
+    above, below = (part.sub(0.5).abs_().add_(0.5) for part in (upper, lower))
+    return above.mul_(below).mul_(inside).log_().sub_(torch.maximum(minus_a, b).clamp_min_(0))
 
 
 def _atom_mass(u: Tensor, log_weight: Tensor, mixture: DiscretizedLogisticMixture) -> tuple[Tensor, Tensor]:
