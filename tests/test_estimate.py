@@ -11,7 +11,7 @@ from helpers_runs import TINY, bits, data_of, run, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variate import cli, estimate, noise
+from variate import cli, estimate, inference, noise
 from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
 from variate.data.dataset import Dataset
@@ -67,9 +67,12 @@ def test_scores_do_not_change_across_chunks(score):
     assert float(scores.max() - scores.min()) <= SAME_NATS
 
 
-@pytest.mark.parametrize("size", ["CHUNK", "DECODED_AT_ONCE"])
-def test_scores_do_not_depend_on_the_size_of_a_chunk(monkeypatch, size):
-    monkeypatch.setattr(estimate, size, 70)
+SIZES = [(inference, "CHUNK_BYTES", 30_000), (estimate, "ROWS", 7), (estimate, "DECODED_AT_ONCE", 70)]
+
+
+@pytest.mark.parametrize(("module", "size", "number"), SIZES, ids=[name for _, name, _ in SIZES])
+def test_scores_do_not_depend_on_the_size_of_a_chunk(monkeypatch, module, size, number):
+    monkeypatch.setattr(module, size, number)
     for score in ("log_likelihood", "elbo"):
         scores = SCORES[score]("plain", rows_of("plain"))
         torch.testing.assert_close(scores, whole(score, "plain"), rtol=0, atol=SAME_NATS)

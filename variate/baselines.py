@@ -49,9 +49,10 @@ def _levels(data: Dataset) -> np.ndarray:
 
 
 def _continuous(data: Dataset) -> np.ndarray:
-    """(n, D) float64; whole numbers get uniform noise from a fixed seed."""
+    """(n, D) float64 without constants; whole numbers get uniform noise from a fixed seed."""
     if not data.schema.is_mass:
-        return data.values.numpy().reshape(len(data), -1).astype(np.float64)
+        varies = np.broadcast_to(data.schema.axes.along_channels(data.schema.scale) > 0, data.schema.shape).flatten()
+        return data.values.numpy().reshape(len(data), -1).astype(np.float64)[:, varies]
     levels = _levels(data)
     return levels + np.random.default_rng(0).random(levels.shape)
 

@@ -1,11 +1,12 @@
 """Honest estimates: log p(x) by importance sampling with its errors, the ELBO and its parts, which units are used.
 
-All in nats per example, per row first. Noise is keyed by each row's bytes: the same row gets the same score in any
-batch and any order, and the Monte-Carlo errors of different rows are independent.
+All in nats per example, per row first. Noise is keyed by each row's own values, whatever they were stored as: the same
+row gets the same score in any batch and any order (to the digits that ``inference`` promises), and the Monte-Carlo
+errors of different rows are independent.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,17 +20,15 @@ from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.distributions import kl_of_marginals
 from variate.errors import UserError
-from variate.inference import CHUNK, Gathered, code_means, matching
+from variate.inference import Gathered, chunks, code_means, exact, matching, rows_at_once
 from variate.progress import Progress
 
 __all__ = ["LogLikelihood", "Parts", "active_units", "bits_per_dim", "elbo_parts", "log_likelihood", "log_likelihoods"]
 
-DECODED_AT_ONCE = 500  # rows × samples in memory at a time
+DECODED_AT_ONCE = 500  # rows × samples in memory at a time, at most
 PILOT_SAMPLES = 4
 NEGLIGIBLE_NATS = 15.0  # a label this far below the best one adds less than 1e-6 nats to log p(x)
-ROWS = 50
-
-
+ROWS = 50  # at a time, at most
 FEW_EFFECTIVE = 3  # samples, below which an estimate rests on one or two draws
 
 
@@ -38,16 +37,19 @@ class LogLikelihood:
     """Per row: the estimate of log p and its Monte-Carlo standard error (delta method), each (n,) in nats.
 
     ``samples`` k: with relative variance v of the mean weight, ``effective_samples`` = k / (1 + (k − 1) v), (n,), from
-    1 (one draw has all the weight: log p is too low, and its error larger than it says) to k.
+    1 (one draw has all the weight: log p is too low, and its error larger than it says) to k; of a row without a finite
+    log p, none. ``alike``: the group of each row, (n,) int64, where some rows are equal and so share their noise.
     """
 
     nats: Tensor
     mc_se: Tensor
     samples: int = 1
+    alike: Tensor | None = None
 
     @property
     def effective_samples(self) -> Tensor:
-        return self.samples / (1 + (self.samples - 1) * self.mc_se.square().nan_to_num(posinf=1.0))
+        found = self.samples / (1 + (self.samples - 1) * self.mc_se.square().nan_to_num(posinf=1.0))
+        return torch.where(self.nats.isfinite(), found, 0.0)
 
     @property
     def mean(self) -> float:
@@ -55,13 +57,23 @@ class LogLikelihood:
 
     @property
     def se(self) -> float:
-        """The standard error of the mean across rows."""
-        return float(self.nats.std() / math.sqrt(len(self.nats))) if len(self.nats) > 1 else math.nan
+        """The standard error of the mean across rows; the errors that equal rows share do not average out in it."""
+        rows = len(self.nats)
+        if rows < 2:
+            return math.nan
+        shared = self._shared_variance() - float(self.mc_se.square().sum()) if self.alike is not None else 0.0
+        return math.sqrt(float(self.nats.var()) / rows + shared / rows**2)
 
     @property
     def mean_mc_se(self) -> float:
-        """The part of it that more samples would remove: √(Σ se²) / n."""
-        return float(self.mc_se.square().sum().sqrt() / len(self.nats))
+        """The part of it that more samples would remove: √(Σ_g (Σ_{i in g} se_i)²) / n, g the groups of equal rows."""
+        return math.sqrt(self._shared_variance()) / len(self.nats)
+
+    def _shared_variance(self) -> float:
+        errors = self.mc_se
+        if self.alike is not None:
+            errors = torch.zeros(int(self.alike.max()) + 1, dtype=errors.dtype).index_add_(0, self.alike, errors)
+        return float(errors.square().sum())
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ def _log_weights(run: Run, batch: Batch, labels: Tensor | None, keys: list[bytes
     c = model.encode_context(labels)
     features = model.encoder(batch.input, c)
     draws = noise.row_normal(key[0], repr(key[1:]), keys, (samples, model.latent.noise_size)).to(features)
-    at_once = max(1, DECODED_AT_ONCE // len(keys))
+    at_once = max(1, rows_at_once(run, DECODED_AT_ONCE) // len(keys))
     parts = []
     for start in range(0, samples, at_once):
         draw = model.latent.infer(features, c, draws[start : start + at_once])
@@ -102,11 +114,11 @@ def _log_weights(run: Run, batch: Batch, labels: Tensor | None, keys: list[bytes
 
 
 def _log_mean(log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """(log of the mean weight, relative variance of that mean) per row."""
+    """(log of the mean weight, relative variance of that mean, infinite where nobody knows it) per row."""
     k = len(log_weights)
     log_mean = torch.logsumexp(log_weights, 0) - math.log(k)
-    ratio = (log_weights - log_mean).exp()
-    return log_mean, ratio.var(0) / k if k > 1 else torch.full_like(log_mean, math.inf)
+    variance = (log_weights - log_mean).exp().var(0) / k if k > 1 else torch.full_like(log_mean, math.inf)
+    return log_mean, variance.where(log_mean.isfinite(), math.inf)
 
 
 def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, marginal: bool = False) -> LogLikelihood:
@@ -117,20 +129,18 @@ def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, m
     ``UserError`` for a deterministic model.
     """
     if marginal and run.labelled:
-        totals = partial(_all_labels, run, samples=samples, seed=seed)
-        return _over_rows(run, data, samples, totals, given=False)[0]
-    return _over_rows(
-        run, data, samples, lambda batch, keys: [_given(run, batch, keys, samples, (seed, "importance"))]
-    )[0]
+        return _over_rows(run, data, samples, partial(_summed_out, samples=samples, seed=seed), given=False)[0]
+    return _over_rows(run, data, samples, partial(_given, samples=samples, seed=seed))[0]
 
 
 def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) -> tuple[LogLikelihood, LogLikelihood]:
     """(log p(x), log p(x|c)) of a conditional model: the label summed out, and given.
 
     log p(x) = logsumexp_c [log p(c) + log p(x|c)] with the training rows' frequencies as p(c). Labels that a pilot of
-    4 samples puts 15 nats below the best keep the pilot's estimate, which in expectation can only lower the sum.
+    4 samples puts 15 nats below the best keep the pilot's estimate, which in expectation can only lower the sum; the
+    label that a row is said to have changes nothing in it.
     """
-    total, given = _over_rows(run, data, samples, partial(_all_labels, run, samples=samples, seed=seed))
+    total, given = _over_rows(run, data, samples, partial(_summed_out, samples=samples, seed=seed, given=True))
     return total, given
 
 
@@ -139,73 +149,103 @@ def _over_rows(
     run: Run,
     data: Dataset,
     samples: int,
-    estimate: Callable[[Batch, list[bytes]], list[tuple[Tensor, Tensor]]],
+    estimate: Callable[[Run, Batch, list[bytes]], list[tuple[Tensor, Tensor]]],
     given: bool = True,
 ) -> list[LogLikelihood]:
     """``estimate`` gives (log mean, relative variance) pairs for a batch; one ``LogLikelihood`` for each of them."""
     _refuse_deterministic(run)
-    data = matching(run, data, given)
-    gathered = Gathered(len(data))
+    run, data = exact(run), matching(run, data, given)
+    gathered, all_keys = Gathered(len(data)), list[bytes]()
     with Progress("Estimating log p", len(data), unit="rows") as bar:
-        for start in range(0, len(data), ROWS):
-            index = torch.arange(start, start + ROWS).clamp(max=len(data) - 1)
-            kept = min(ROWS, len(data) - start)
-            pairs = estimate(data.batch(index, run.binarize).to(run.dtype), noise.row_keys(data.values[index]))
+        for index, kept in chunks(len(data), rows_at_once(run, ROWS)):
+            keys = data.keys(index)
+            pairs = estimate(run, data.batch(index, run.binarize, dtype=run.dtype), keys)
             gathered.add(*[part[:kept] for pair in pairs for part in pair])
+            all_keys += keys[:kept]
             bar.advance(kept)
-    columns = zip(gathered.columns[::2], gathered.columns[1::2], strict=True)
-    return [LogLikelihood(nats + run.schema.log_volume_nats, variance.sqrt(), samples) for nats, variance in columns]
+    columns, alike = zip(gathered.columns[::2], gathered.columns[1::2], strict=True), _alike(all_keys)
+    volume = run.schema.log_volume_nats
+    return [LogLikelihood(nats + volume, variance.sqrt(), samples, alike) for nats, variance in columns]
 
 
-def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, key: tuple) -> tuple[Tensor, Tensor]:
-    return _log_mean(_log_weights(run, batch, batch.context, keys, samples, key))
+def _alike(keys: list[bytes]) -> Tensor | None:
+    """The number of each row's group of equal ones; ``None`` where all rows differ."""
+    groups = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return None if len(groups) == len(keys) else torch.tensor([groups[key] for key in keys])
 
 
-def _all_labels(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """(log p(x)) and, of rows that all have a label, (log p(x|c)): stratified over the labels, few samples for all of
-    them, the full number for the given one and its rivals."""
+def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    return [_log_mean(_log_weights(run, batch, batch.context, keys, samples, (seed, "importance")))]
+
+
+def _summed_out(
+    run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int, given: bool = False
+) -> list[tuple[Tensor, Tensor]]:
+    """log p(x) and, if the label is ``given``, log p(x|c): stratified over the labels, few samples for all of them, the
+    full number for the given one and for those that count."""
     counts = torch.tensor(run.schema.labels, dtype=torch.float64)
-    log_prior = (counts / counts.sum()).log()
-    estimates = torch.empty((len(counts), len(keys)), dtype=torch.float64)
-    variances = torch.empty_like(estimates)
-    for label in range(len(counts)):
-        labels = torch.full((len(keys),), label)
-        weights = _log_weights(run, batch, labels, keys, min(PILOT_SAMPLES, samples), (seed, "pilot", label))
-        estimates[label], variances[label] = _log_mean(weights)
-    pilot = estimates + log_prior.unsqueeze(-1)
+    log_prior = (counts / counts.sum()).log().unsqueeze(-1)
+    estimates, variances = _pilot(run, batch, keys, samples, seed)
+    pilot = estimates + log_prior
     needed = pilot > pilot.max(0).values - NEGLIGIBLE_NATS
-    known = batch.context is not None and bool((batch.context >= 0).all())
-    given = batch.context.unsqueeze(0) if known and batch.context is not None else pilot.argmax(0, keepdim=True)
-    needed.scatter_(0, given, True)
+    wanted, (full, spreads) = needed.clone(), (estimates.clone(), variances.clone())
+    if given and batch.context is not None:
+        wanted.scatter_(0, batch.context.unsqueeze(0), True)
     summed = torch.full((samples, len(keys)), -math.inf, dtype=torch.float64)  # of every draw: the labels share them
-    for label in range(len(counts)):
-        chosen = needed[label].nonzero().squeeze(-1)
-        if len(chosen):
-            part = Batch(batch.input[chosen], batch.target[chosen], context=torch.full((len(chosen),), label))
-            some = [keys[i] for i in chosen]
-            weights = _log_weights(run, part, part.context, some, samples, (seed, "importance"))
-            estimates[label, chosen], variances[label, chosen] = _log_mean(weights)
-            summed[:, chosen] = torch.logaddexp(summed[:, chosen], weights + log_prior[label])
-    joint = estimates + log_prior.unsqueeze(-1)
+    for label, rows, weights in _of_pairs(run, batch, keys, wanted, samples, seed):
+        full[label, rows], spreads[label, rows] = _log_mean(weights)
+        rival = needed[label, rows]
+        rows, weights = rows[rival], weights[:, rival]
+        summed[:, rows] = torch.logaddexp(summed[:, rows], weights + log_prior[label])
+    joint = torch.where(needed, full, estimates) + log_prior
     total = torch.logsumexp(joint, 0)
     sure, spread = _log_mean(summed)
     left = torch.where(needed, 0.0, (joint - total).exp() ** 2 * variances).sum(0)
-    spread = spread * (sure - total).exp() ** 2 + left
-    return [(total, spread), (estimates.gather(0, given)[0], variances.gather(0, given)[0])]
+    spread = (spread * (sure - total).exp() ** 2 + left).where(total.isfinite(), math.inf)
+    if not given or batch.context is None:
+        return [(total, spread)]
+    told = batch.context.unsqueeze(0)
+    return [(total, spread), (full.gather(0, told)[0], spreads.gather(0, told)[0])]
+
+
+def _pilot(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(log means, relative variances) of every label and row from a few samples, (labels, B) each."""
+    found, few = [], min(PILOT_SAMPLES, samples)
+    for label in range(len(run.schema.labels or ())):
+        labels = torch.full((len(keys),), label)
+        found.append(_log_mean(_log_weights(run, batch, labels, keys, few, (seed, "pilot", label))))
+    estimates, variances = zip(*found, strict=True)
+    return torch.stack(estimates), torch.stack(variances)
+
+
+def _of_pairs(
+    run: Run, batch: Batch, keys: list[bytes], wanted: Tensor, samples: int, seed: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(label, rows, log weights (samples, rows)) of the pairs that are ``wanted``, (labels, B) bool.
+
+    They are made in batches of one size, whatever labels and rows they are of: a size that the other rows of a chunk
+    decide would show in a row's last digits.
+    """
+    labels, rows = wanted.nonzero(as_tuple=True)
+    for index, kept in chunks(len(rows), len(keys)):
+        chosen, told = rows[index], labels[index]
+        part = Batch(batch.input[chosen], batch.target[chosen], context=told)
+        weights = _log_weights(run, part, told, [keys[row] for row in chosen], samples, (seed, "importance"))
+        for label in told[:kept].unique().tolist():
+            places = (told[:kept] == label).nonzero().flatten()
+            yield label, chosen[places], weights[:, places]
 
 
 @torch.inference_mode()
 def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
     """The ELBO of every row and its parts with one draw of z per row and the exact KL where there is one."""
     _refuse_deterministic(run)
-    data = matching(run, data)
+    run, data = exact(run), matching(run, data)
     parts = Gathered(len(data))
     with Progress("Estimating the ELBO", len(data), unit="rows") as bar:
-        for start in range(0, len(data), CHUNK):
-            index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
-            kept = min(CHUNK, len(data) - start)
-            batch, keys = data.batch(index, run.binarize).to(run.dtype), noise.row_keys(data.values[index])
-            draws = noise.row_normal(seed, "elbo", keys, (1, run.model.latent.noise_size)).to(run.dtype)
+        for index, kept in chunks(len(data), rows_at_once(run)):
+            batch = data.batch(index, run.binarize, dtype=run.dtype)
+            draws = noise.row_normal(seed, "elbo", data.keys(index), (1, run.model.latent.noise_size)).to(run.dtype)
             draw, decoded = run.model(batch, draws)
             rates = torch.cat(draw.rates_nats(), dim=-1)[:kept]
             distortion = -decoded.log_prob[0, :kept].double() - run.schema.log_volume_nats

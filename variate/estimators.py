@@ -5,10 +5,8 @@ Tables are small: what a fitted estimator computes on vectors is computed in flo
 rows are grouped, not even in its last digits.
 """
 
-import copy
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -228,9 +226,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _fitted(self, run: Run) -> Self:
         self.run_ = run
-        self._applied = run
-        if run.schema.layout == "F":
-            self._applied = replace(run, model=copy.deepcopy(run.model).double())
+        self._applied = inference.exact(run)
         return self
 
     @property

@@ -3,7 +3,7 @@
 import copy
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from variate import config, inference, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
+from variate.data.infer import spread_or_one
 from variate.errors import UserError, whole_number
 from variate.processes import Processes, device_of
 
@@ -126,6 +127,8 @@ class Stream:
         if before is None:
             settings = asked.settings(rows, modules)
             rows = config.as_scored(settings, rows)
+            # what has not varied yet may do so later
+            rows = replace(rows, schema=replace(rows.schema, scale=spread_or_one(rows.schema.scale)))
         else:
             settings, rows = before.config, rows.under(before.schema)
         self.settings = settings | {"train": settings["train"] | {"schedule": "constant"}}

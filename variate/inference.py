@@ -1,6 +1,12 @@
-"""A trained model applied to rows: always in chunks of one size, padded, so that no row's result depends on another."""
+"""A trained model applied to rows: always in chunks of one size, padded, so that no row's result depends on another.
 
-from collections.abc import Callable
+Products of one size may still round differently at different places, as those of some processors do. What is promised:
+the same bits for the same place in the same chunk; anywhere else 1e-12 of the value for vectors, which are computed in
+double precision, and 1e-5 of it for everything else, in single precision.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,20 +22,47 @@ from variate.progress import Progress
 
 __all__ = [
     "Gathered",
+    "chunks",
     "code_means",
     "codes",
     "decode",
+    "exact",
     "in_chunks",
     "label_probabilities",
     "matching",
     "reconstruct",
     "reconstruction_units",
+    "rows_at_once",
     "sample",
     "squared_errors",
 ]
 
-CHUNK = 250
-DECODED_ROWS = 1000  # in memory at a time, where only their errors are kept
+CHUNK = 250  # rows at a time, at most
+CHUNK_BYTES = 1 << 26  # that the parameters of p(x|z) of so many rows may take
+DECODED_ROWS = 1000  # in memory at a time, at most, where only their errors are kept
+
+
+def exact(run: Run) -> Run:
+    """The run as it is applied to rows: of vectors in double precision, where rounding stays below 1e-12."""
+    if run.schema.layout != "F" or run.dtype == torch.float64:
+        return run
+    return replace(run, model=copy.deepcopy(run.model).double())
+
+
+def rows_at_once(run: Run, most: int = CHUNK) -> int:
+    """How many rows (or samples of them) are decoded together: by their bytes, a function of the model alone."""
+    values = run.schema.size * run.model.likelihood.per_value
+    return max(1, min(most, CHUNK_BYTES // (values * run.dtype.itemsize)))
+
+
+def chunks(rows: int, size: int) -> Iterator[tuple[Tensor, int]]:
+    """(index, how many of it count) until all rows are done; the last one is filled up with copies of its last row.
+
+    >>> [(index.tolist(), kept) for index, kept in chunks(rows=5, size=3)]
+    [([0, 1, 2], 3), ([3, 4, 4], 2)]
+    """
+    for start in range(0, rows, size):
+        yield torch.arange(start, start + size).clamp(max=rows - 1), min(size, rows - start)
 
 
 class Gathered:
@@ -70,24 +103,23 @@ def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
 def in_chunks(
     function: Callable[..., Tensor], run: Run, data: Dataset, description: str, keyed: bool = False
 ) -> Tensor:
-    """``function`` of every chunk of rows, concatenated; the last chunk is filled up with copies of its last row.
+    """``function`` of every chunk of rows, concatenated.
 
     ``keyed``: it is given the rows' keys as well, for noise that belongs to a row.
     """
     data = matching(run, data)
     results = Gathered(len(data))
     with Progress(description, len(data), unit="rows") as bar:
-        for start in range(0, len(data), CHUNK):
-            index = torch.arange(start, start + CHUNK).clamp(max=len(data) - 1)
-            kept = min(CHUNK, len(data) - start)
-            keys = (noise.row_keys(data.values[index]),) if keyed else ()
-            results.add(function(data.batch(index, run.binarize).to(run.dtype), *keys)[:kept])
+        for index, kept in chunks(len(data), rows_at_once(run)):
+            keys = (data.keys(index),) if keyed else ()
+            results.add(function(data.batch(index, run.binarize, dtype=run.dtype), *keys)[:kept])
             bar.advance(kept)
     return results.columns[0]
 
 
 def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
     """(mean, standard deviation) of the posterior of every row, (n, size) each."""
+    run = exact(run)
 
     def both(batch: Batch) -> Tensor:
         c = run.model.encode_context(batch.context)
@@ -105,6 +137,7 @@ def code_means(run: Run, data: Dataset) -> Tensor:
 
 def label_probabilities(run: Run, data: Dataset, samples: int = 16, seed: int = 0) -> Tensor:
     """q(y|x) = E_q(z|x) p(y|z) of every row, (n, classes), over ``samples`` draws of z keyed by the row's own bytes."""
+    run = exact(run)
     model, labelling = run.model, run.model.labelling
     if labelling is None:
         raise UserError("the model predicts no labels: train one with --recipe semi-supervised.")
@@ -130,6 +163,7 @@ def reconstruction_units(run: Run, data: Dataset) -> Tensor:
     """
     if data.streams:
         raise UserError(f"{data.name} is too large to be reconstructed in memory: give fewer rows, as in --rows 1000.")
+    run = exact(run)
 
     def points(batch: Batch) -> Tensor:
         c = run.model.encode_context(batch.context)
@@ -142,12 +176,13 @@ def reconstruction_units(run: Run, data: Dataset) -> Tensor:
 
 def squared_errors(run: Run, data: Dataset) -> Tensor:
     """Mean of (x − f(g(x)))² over the values of every row in model units, at the posterior mean: (n,)."""
-    errors = Gathered(len(data))
+    run, errors = exact(run), Gathered(len(data))
+    size = min(DECODED_ROWS, 4 * rows_at_once(run))
     with Progress("Reconstructing", len(data), unit="rows") as bar:
-        for start in range(0, len(data), DECODED_ROWS):
-            part = data.rows(slice(start, start + DECODED_ROWS))
+        for start in range(0, len(data), size):
+            part = data.rows(slice(start, start + size))
             raw = part.values[:]
-            error = run.schema.to_tensor(raw) - reconstruction_units(run, replace(part, values=raw))
+            error = run.schema.to_tensor(raw, run.dtype) - reconstruction_units(run, replace(part, values=raw))
             errors.add((error**2).flatten(1).mean(1))
             bar.advance(len(part))
     return errors.columns[0]
@@ -156,9 +191,8 @@ def squared_errors(run: Run, data: Dataset) -> Tensor:
 @torch.inference_mode()
 def decode(run: Run, embedding: Tensor, context: Tensor | None = None) -> np.ndarray:
     """The points decoded at given values of z (n, size), in the data's own shape and dtype."""
-    points = []
-    for start in range(0, len(embedding), CHUNK):
-        index = torch.arange(start, start + CHUNK).clamp(max=len(embedding) - 1)
+    run, points = exact(run), []
+    for index, _ in chunks(len(embedding), rows_at_once(run)):
         c = run.model.encode_context(None if context is None else context[index])
         code = run.model.latent.code_at(embedding[index].to(run.dtype), c)
         points.append(run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))[0])
@@ -180,17 +214,18 @@ def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean:
         )
     if run.conditional and context is None:
         context = _drawn_labels(run, n, seed)
-    drawn = []
+    run = exact(run)
+    drawn, size = np.empty((n, *run.schema.shape), run.schema.dtype), rows_at_once(run)
     with Progress("Sampling", n, unit="rows") as bar:
-        for chunk, start in enumerate(range(0, n, CHUNK)):
-            index = torch.arange(start, start + CHUNK).clamp(max=n - 1)
+        for chunk, (index, kept) in enumerate(chunks(n, size)):
             c = run.model.encode_context(None if context is None else context[index])
-            shape = (1, CHUNK, run.model.latent.noise_size)
+            shape = (1, size, run.model.latent.noise_size)
             z_noise = noise.normal(seed, "sample", chunk, shape=shape).to(run.dtype)
             parameters = run.model.decode(run.model.latent.generate(c, z_noise), c)
-            drawn.append(run.schema.to_raw(_observed(run, parameters, mean, (seed, "draw", chunk))))
-            bar.advance(min(CHUNK, n - start))
-    return np.concatenate(drawn)[:n]
+            rows = run.schema.to_raw(_observed(run, parameters, mean, (seed, "draw", chunk)))
+            drawn[chunk * size :][:kept] = rows[:kept]
+            bar.advance(kept)
+    return drawn
 
 
 def _drawn_labels(run: Run, n: int, seed: int) -> Tensor:

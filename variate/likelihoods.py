@@ -55,7 +55,7 @@ class Likelihood(nn.Module):
     def __init__(self, features: tuple[int, ...], schema: Schema, per_value: int):
         super().__init__()
         self._check_support(schema)
-        self.schema, self.event = schema, len(schema.tensor_shape)
+        self.schema, self.event, self.per_value = schema, len(schema.tensor_shape), per_value
         self.levels = schema.levels or 0
         self.head = PerValueHead(features, schema.tensor_shape, per_value)
 
@@ -318,6 +318,7 @@ class _LocationScale(Likelihood):
     """
 
     support = "reals"
+    varies: Tensor | None  # where values are no constants, if any are
 
     def __init__(
         self,
@@ -335,6 +336,24 @@ class _LocationScale(Likelihood):
             self.register_parameter(self.log_key, self._per_channel(0.0))
         elif scale != "predicted":
             self.register_buffer(self.log_key, torch.tensor(0.0 if isinstance(scale, str) else math.log(scale)))
+        widths = torch.tensor(schema.scale, dtype=torch.float64).reshape(-1, *[1] * (self.event - 1))
+        self.register_buffer("varies", widths > 0 if 0.0 in schema.scale else None, persistent=False)
+
+    def log_prob(self, parameters: Tensor, target: Tensor, observed: Tensor | None = None) -> Tensor:
+        """As of every likelihood; a constant, which is no matter of density, is itself with probability 1."""
+        if self.varies is None:
+            return super().log_prob(parameters, target, observed)
+        there = self.varies.expand_as(target) if observed is None else self.varies & observed
+        broken = (target != 0) & ~self.varies & (True if observed is None else observed)
+        return super().log_prob(parameters, target, there).masked_fill(broken.flatten(-self.event).any(-1), -math.inf)
+
+    def point(self, parameters: Tensor) -> Tensor:
+        """The best guess of p(x | z), (…, *shape), in model units, in which constants are 0."""
+        guess = self._guess(parameters)
+        return guess if self.varies is None else guess * self.varies
+
+    def _guess(self, parameters: Tensor) -> Tensor:
+        return self.distribution(parameters).mean
 
     def start_at(self, rows: Tensor) -> None:
         """The location at the median and the scale at the mean distance from it, which outliers move little."""
@@ -442,7 +461,7 @@ class StudentT(_LocationScale):
             dof = LEAST_DOF + (MOST_DOF - LEAST_DOF) * torch.sigmoid(self.raw_dof)
         return distributions.StudentT(dof, location, scale, validate_args=False)
 
-    def point(self, parameters: Tensor) -> Tensor:
+    def _guess(self, parameters: Tensor) -> Tensor:
         return self._parts(parameters)[0]
 
 

@@ -310,7 +310,7 @@ class Trainer:
     def _refit(self, fresh: dict[str, float]) -> None:
         if self.model.likelihood.wants_residuals and fresh["rows"]:
             error = fresh["squared_error"] / fresh["rows"]
-            self.model.likelihood.refit(error / self.train_data.schema.size)
+            self.model.likelihood.refit(error / max(1, self.train_data.schema.varying_size))
 
     def _roll_back(self, good: dict) -> int:
         """Back to the last good state with half the learning rate; the number of steps undone."""

@@ -1,5 +1,6 @@
 """Rows as they were stored, in memory or in shards, and the batches made of them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -15,8 +16,10 @@ from variate.data.infer import (
     GRID_TOLERANCE,
     Known,
     count_scale,
+    infer_schema,
     known_as,
     known_fields,
+    spread_or_one,
     standardisation,
 )
 from variate.data.schema import Schema
@@ -26,6 +29,8 @@ from variate.errors import UserError
 __all__ = ["Dataset"]
 
 VALUES_AT_ONCE = 1000
+FARTHEST = 1e9  # standard deviations, that an encoder reads
+FLOATS = (torch.float16, torch.float32, torch.float64)
 VALIDATION_SHARE = 1 / 6  # 10,000 of MNIST's 60,000 training rows
 
 
@@ -110,20 +115,42 @@ class Dataset:
             return self
         return self.rows(noise.permutation(seed, "subset", n=len(self))[:rows].sort().values)
 
-    def batch(self, index: Tensor | slice, binarize: str = "none", *key: object, part: slice = slice(None)) -> Batch:
+    def batch(
+        self,
+        index: Tensor | slice,
+        binarize: str = "none",
+        *key: object,
+        part: slice = slice(None),
+        dtype: torch.dtype = torch.float32,
+    ) -> Batch:
         """The rows as a ``Batch`` on their device; a binarisation draws its bits from the key.
 
-        With an empty key the bits are a function of each row's own bytes: the same row, the same bits. Of an index
-        that is a tensor ``part`` may be taken, with the bits that it has in the whole.
+        With an empty key the bits are a function of each row's own values: the same row, the same bits. Of an index
+        that is a tensor ``part`` may be taken, with the bits that it has in the whole. An encoder reads real numbers
+        up to ±1e9 standard deviations: what lies farther out is judged as it is, from a place that can be computed.
         """
         rows = 0 if isinstance(index, slice) else len(index)
         index = index if isinstance(index, slice) else index[part]
         raw = _chosen(self.values, index)
-        units = grey = self.schema.to_tensor(raw)
+        units = grey = self.schema.to_tensor(raw, dtype)
         binarization = binarizations.get(binarize)
         if binarization is not None:
-            units = binarization(grey, lambda: _uniform(raw, grey, key, rows or len(raw), part))
-        return Batch(units, units, context=None if self.context is None else _chosen(self.context, index))
+            units = binarization(grey, lambda: self._uniform(raw, grey, key, rows or len(raw), part))
+        read = units if self.schema.is_mass else units.clamp(-FARTHEST, FARTHEST)
+        return Batch(read, units, context=None if self.context is None else _chosen(self.context, index))
+
+    def keys(self, index: Tensor | slice) -> list[bytes]:
+        """A key for every row, for noise that is its own: equal rows have equal keys, whatever they were stored as."""
+        return noise.row_keys(self.schema.canonical(_chosen(self.values, index)))
+
+    def _uniform(self, raw: Tensor, units: Tensor, key: tuple, rows: int, part: slice) -> Tensor:
+        """One number per value: from the key for that many rows, of which a part is wanted, or from the rows' own."""
+        if key:
+            generator = noise.generator("binarize", *key, device=units.device)
+            return torch.rand(rows, *units.shape[1:], generator=generator, device=units.device)[part]
+        keys = noise.row_keys(self.schema.canonical(raw))
+        normal = noise.row_normal(0, "binarize", keys, (1, *units.shape[1:]))[0]
+        return torch.special.ndtr(normal).to(units.device)
 
     def binarized(self, name: str) -> "Dataset":
         """The same rows as 0 and 1, each row's bits a function of its own bytes; itself if ``name`` keeps grey."""
@@ -151,10 +178,9 @@ class Dataset:
         """
         if self.schema == wanted:
             return self
-        if self.schema.shape != wanted.shape or not all(_holds(wanted, part) for part in pieces(self.values)):
-            raise UserError(
-                f"{self.name} holds {self.schema.describe()}, but the model was trained on {wanted.describe()}."
-            )
+        if self.schema.shape != wanted.shape:
+            raise UserError(f"{self.name} holds {self._described()}, but the model was trained on {wanted.describe()}.")
+        self._check_values(wanted)
         labels, columns = self.labels, self.columns if wanted.condition_scale else None
         if labels is not None and wanted.labels:
             known = known_as(labels.numpy(), self.schema.class_names, wanted.class_names, self.name)
@@ -165,6 +191,24 @@ class Dataset:
                 f"{len(wanted.condition_scale)}."
             )
         return replace(self, schema=wanted, labels=labels, columns=columns)
+
+    def _check_values(self, wanted: Schema) -> None:
+        """That each row by itself, whatever the others are, holds what the schema knows."""
+        first = 0
+        for part in pieces(self.values):
+            strange = _strange(wanted, part)
+            if bool(strange.any()):
+                row = int(strange.nonzero()[0])
+                raise UserError(
+                    f"{self.name} holds {self._described()}, but the model was trained on {wanted.describe()}: row "
+                    f"{first + row} {_why_strange(wanted, part[row])}."
+                )
+            first += len(part)
+
+    def _described(self) -> str:
+        """What the rows would be taken for by themselves."""
+        values = self.values if isinstance(self.values, Shards) else self.values.numpy()
+        return infer_schema(values, layout=self.schema.layout, dtype=self.schema.dtype).describe()
 
     def with_known(self, known: Known) -> "Dataset":
         """The rows with other labels or columns."""
@@ -180,41 +224,59 @@ def _learned(train: Dataset) -> Schema:
     if schema.counts:
         schema = replace(schema, scale=count_scale(train.values, schema.layout))
     elif not schema.is_mass:
-        offset, scale = standardisation(train.values, schema.layout)
+        found = zip(*standardisation(train.values, schema.layout), schema.offset, schema.scale, strict=True)
+        # what varies in the validation rows alone is no constant
+        pairs = [(offset, scale) if scale else (whole, wide) for offset, scale, whole, wide in found]
+        offset, scale = zip(*pairs, strict=True)
         schema = replace(schema, offset=offset, scale=scale)
     if train.columns is not None:
         offset, scale = standardisation(train.columns, "F")
-        schema = replace(schema, condition_offset=offset, condition_scale=scale)
+        schema = replace(schema, condition_offset=offset, condition_scale=spread_or_one(scale))
     if train.labels is not None and schema.labels is not None:
         counts = torch.bincount(train.labels[train.labels >= 0], minlength=len(schema.labels))
         schema = replace(schema, labels=tuple(counts.tolist()))
     return schema
 
 
-def _holds(schema: Schema, values: Tensor) -> bool:
-    """Whether raw values can be what the schema says."""
+def _strange(schema: Schema, values: Tensor) -> Tensor:
+    """Which rows cannot be what the schema says: (n,) bool."""
+    rows = values.flatten(1)
     if not schema.is_mass:
-        return True
-    if values.is_floating_point():
-        level = values.double() * schema.divisor
-        tolerance = COARSE_TOLERANCE if values.dtype == torch.float16 else GRID_TOLERANCE
-        if bool(((level - level.round()).abs() > tolerance).any()):
-            return False
-        return bool(level.min() > -0.5) and (schema.levels is None or bool(level.max() < schema.levels - 0.5))
-    if schema.divisor > 1 and int(values.max()) > 1:  # 0..255 where the model knows 0..1
-        return False
-    return int(values.min()) >= 0 and (schema.levels is None or int(values.max()) * schema.divisor < schema.levels)
+        return torch.zeros(len(rows), dtype=torch.bool)
+    return _impossible(schema, rows).any(1) | _seem_fractions(schema, rows)
+
+
+def _impossible(schema: Schema, values: Tensor) -> Tensor:
+    """Which values are no levels, or no counts, of the schema."""
+    most = math.inf if schema.levels is None else schema.levels - 1
+    if not values.is_floating_point():
+        level = values if schema.divisor == 1 else values.to(torch.int64) * schema.divisor
+        return (level < 0) | (level > most)
+    level = values.double() * schema.divisor
+    tolerance = COARSE_TOLERANCE if values.dtype == torch.float16 else GRID_TOLERANCE
+    return ((level - level.round()).abs() > tolerance) | (level < -0.5) | (level > most + 0.5)
+
+
+def _seem_fractions(schema: Schema, rows: Tensor) -> Tensor:
+    """Which rows (n, D) are black and white, 1 being white, where the schema knows 1 as the next to darkest of many."""
+    if schema.divisor > 1 or (schema.levels or 0) <= 2 or rows.dtype not in (torch.bool, *FLOATS):
+        return torch.zeros(len(rows), dtype=torch.bool)
+    if rows.dtype == torch.bool:
+        return torch.ones(len(rows), dtype=torch.bool)
+    return (rows.amax(1) == 1) & (schema.axes.spatial > 0)
+
+
+def _why_strange(schema: Schema, row: Tensor) -> str:
+    """A predicate for a row that is ``_strange``."""
+    flat = row.flatten()
+    wrong = _impossible(schema, flat).nonzero()
+    if len(wrong):
+        return f"has {flat[int(wrong[0])].item():.6g} as value {int(wrong[0])}"
+    top = (schema.levels or 2) - 1
+    return f"has 0 and 1 alone, as if 1 were white: multiply by {top}, or give such dark images as integers"
 
 
 def _chosen(rows: Tensor | Shards, index: Tensor | slice) -> Tensor:
     """``rows[index]``, eight times as fast for an index of whole images."""
     return rows[index] if isinstance(index, slice) else rows.index_select(0, index)
 
-
-def _uniform(raw: Tensor, units: Tensor, key: tuple, rows: int, part: slice) -> Tensor:
-    """One number per value: from the key for that many rows, of which a part is wanted, or from the rows' own bytes."""
-    if key:
-        generator = noise.generator("binarize", *key, device=units.device)
-        return torch.rand(rows, *units.shape[1:], generator=generator, device=units.device)[part]
-    normal = noise.row_normal(0, "binarize", noise.row_keys(raw), (1, *units.shape[1:]))[0]
-    return torch.special.ndtr(normal).to(units.device)

@@ -1,12 +1,13 @@
 """The schema of raw arrays: which values they can hold, how their axes lie, what their labels are."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from variate.data.layout import Layout, infer_layout, parse_layout
+from variate.data.layout import infer_layout, parse_layout
 from variate.data.schema import DTYPES, MOST_CLASSES, MOST_CONDITIONS, Schema
 from variate.data.shards import Shards, pieces
 from variate.errors import UserError
@@ -19,12 +20,15 @@ __all__ = [
     "infer_schema",
     "known_as",
     "known_fields",
+    "plain_schema",
+    "spread_or_one",
     "standardisation",
 ]
 
 GRID_TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.13  # of a level: what float32, and float16, lose in a division by 255
 LEAST_GRID_VALUES = 16  # different values that a vector on the grid k/255 must have to be taken for 8-bit
 ROWS_AT_ONCE = 4096
+LARGEST = 1e300  # of real numbers: their differences stay numbers
 
 
 class Known(NamedTuple):
@@ -53,6 +57,24 @@ def infer_schema(
     All rows are looked at, those in shards piece by piece. ``levels`` and ``layout`` override; ``dtype`` is what the
     values were before torch could hold them. Raises ``UserError`` for empty, non-numeric or non-finite data.
     """
+    plain = plain_schema(values, known, layout, dtype)
+    if levels is not None:
+        _check_levels(values, levels)
+        return replace(plain, levels=levels)
+    found, divisor = _grid(values, plain.dtype, plain.axes.spatial > 0)
+    if found:
+        return replace(plain, levels=found, divisor=divisor)
+    offset, scale = standardisation(values, plain.layout)
+    return replace(plain, offset=offset, scale=scale)
+
+
+def plain_schema(
+    values: np.ndarray | Shards, known: Known | None = None, layout: str | None = None, dtype: str | None = None
+) -> Schema:
+    """What can be said of rows (n, …) without a look at all of them: the schema of real numbers as they are.
+
+    Nothing in it depends on other rows: for rows of a model that has settled the rest. Raises as ``infer_schema``.
+    """
     if str(values.dtype) not in DTYPES:
         raise UserError(f"the data has dtype {values.dtype}: give numbers ({', '.join(DTYPES)}).")
     if not 2 <= values.ndim <= 5 or 0 in values.shape:
@@ -61,17 +83,9 @@ def infer_schema(
         )
     shape = values.shape[1:]
     axes = parse_layout(layout, shape) if layout else infer_layout(shape)
-    said = {"shape": shape, "dtype": dtype or str(values.dtype), "layout": axes} | known_fields(known, len(values))
     if values.dtype.kind == "f":
         check_finite(values)
-    if levels is not None:
-        _check_levels(values, levels)
-        return Schema(**said, levels=levels)
-    found, divisor = _grid(values, said["dtype"], Layout(axes).spatial > 0)
-    if found:
-        return Schema(**said, levels=found, divisor=divisor)
-    offset, scale = standardisation(values, axes)
-    return Schema(**said, offset=offset, scale=scale)
+    return Schema(shape, dtype or str(values.dtype), layout=axes, **known_fields(known, len(values)))
 
 
 def known_fields(known: Known | None, rows: int) -> dict:
@@ -82,7 +96,7 @@ def known_fields(known: Known | None, rows: int) -> dict:
         raise UserError(f"there are {known.rows} labels for {rows} rows: give one label per row.")
     if known.columns is not None:
         offset, scale = standardisation(known.columns, "F", "the columns given as labels")
-        return {"condition_offset": offset, "condition_scale": scale}
+        return {"condition_offset": offset, "condition_scale": spread_or_one(scale)}
     if known.labels is None:
         return {}
     labels = known.labels[known.labels >= 0]
@@ -169,38 +183,63 @@ def _different(values: np.ndarray | Shards) -> int:
 def standardisation(
     values: np.ndarray | Tensor | Shards, layout: str, what: str = "the data"
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(offset, scale): mean and standard deviation, per column of vectors, per channel of everything else."""
+    """(offset, scale): mean and standard deviation, per column of vectors, per channel of everything else.
+
+    A constant, whose values are all the same number, has that number as its offset and the scale 0.
+    """
     channel = layout.find("C") if "C" in layout else -1
     if layout == "F":
         axes: tuple[int, ...] = (0,)
     else:
         axes = tuple(axis for axis in range(values.ndim) if channel < 0 or axis != channel + 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        offset, spread = (np.atleast_1d(moment) for moment in _moments(values, axes))
-    if not np.isfinite(spread).all():
-        column = int(np.argwhere(~np.isfinite(spread))[0, 0])
-        raise UserError(f"column {column} of {what} holds numbers too large to square: divide it by a power of ten.")
-    smallest = np.abs(offset) * 1e-12  # a spread that is nothing but rounding is none
-    return tuple(offset.tolist()), tuple(np.where(spread > smallest, spread, 1.0).tolist())
+    low, high = (np.atleast_1d(end) for end in _ends(values, axes))
+    largest = np.maximum(np.abs(low), np.abs(high))
+    if not (largest < LARGEST).all():
+        column = int(np.argwhere(~(largest < LARGEST))[0, 0])
+        raise UserError(f"column {column} of {what} holds numbers beyond {LARGEST:g}: divide it by a power of ten.")
+    offset, spread = (np.atleast_1d(moment) for moment in _moments(values, axes, largest))
+    least = np.nextafter(0.0, 1.0)  # what is no constant has a spread, even if it is too small for a double
+    offset, spread = np.where(low == high, low, offset), np.where(low == high, 0.0, np.maximum(spread, least))
+    return tuple(offset.tolist()), tuple(spread.tolist())
 
 
-def _moments(values: np.ndarray | Tensor | Shards, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, standard deviation) over these axes, in double precision; of shards in one pass (Chan et al. 1983)."""
+def spread_or_one(scale: tuple[float, ...]) -> tuple[float, ...]:
+    """The scales of what may be divided by them: a constant is as wide as 1."""
+    return tuple(number or 1.0 for number in scale)
+
+
+def _ends(values: np.ndarray | Tensor | Shards, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(least, largest) in double precision, some rows at a time."""
+    rows = values.numpy() if isinstance(values, Tensor) else values
+    ends = [(part.min(axes), part.max(axes)) for part in _parts(rows, "Looking at all rows")]
+    low, high = (np.asarray(side, np.float64) for side in zip(*ends, strict=True))
+    return low.min(0), high.max(0)
+
+
+def _moments(
+    values: np.ndarray | Tensor | Shards, axes: tuple[int, ...], largest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) over these axes, in double precision; of shards in one pass (Chan et al. 1983).
+
+    Divided meanwhile by a power of two near the largest, which costs no digit, so that no square is out of range.
+    """
+    power = np.frexp(largest)[1]
+    wide = power.reshape([1 if axis in axes or len(power) == 1 else -1 for axis in range(values.ndim)])
     if not isinstance(values, Shards):
-        exact = np.asarray(values, np.float64)
-        return exact.mean(axes), exact.std(axes)
+        exact = np.ldexp(np.asarray(values, np.float64), -wide)
+        return np.ldexp(exact.mean(axes), power), np.ldexp(exact.std(axes), power)
     rows, mean, square = 0, np.zeros(()), np.zeros(())  # square: Σ (x − mean)² / values per row
     for part in _parts(values, "Standardising"):
-        exact = part.astype(np.float64)
+        exact = np.ldexp(part.astype(np.float64), -wide)
         far, share = exact.mean(axes) - mean, len(part) / (rows + len(part))
         square = square + len(part) * exact.var(axes) + far**2 * rows * share
         mean, rows = mean + far * share, rows + len(part)
-    return mean, np.sqrt(square / rows)
+    return np.ldexp(mean, power), np.ldexp(np.sqrt(square / rows), power)
 
 
 def count_scale(values: np.ndarray | Tensor | Shards, layout: str) -> tuple[float, ...]:
     """The scale of counts in model units: their standard deviation, so that the encoder reads numbers near 1."""
-    return standardisation(values, layout)[1]
+    return spread_or_one(standardisation(values, layout)[1])
 
 
 def infer_known(labels: object, like: Schema | None = None) -> Known:

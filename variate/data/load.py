@@ -13,7 +13,7 @@ from variate.console import say
 from variate.data import named, sources
 from variate.data.arrays import shareable
 from variate.data.dataset import Dataset
-from variate.data.infer import Known, infer_known, infer_schema
+from variate.data.infer import Known, infer_known, infer_schema, plain_schema
 from variate.data.layout import MOST_COMPARED, seems_sequential
 from variate.data.schema import Schema
 from variate.data.shards import Shards
@@ -111,9 +111,10 @@ def _dataset(
 ) -> Dataset:
     array, dtype = (values, values.stored) if isinstance(values, Shards) else shareable(values)
     known = None if labels is None else infer_known(labels, like)
-    if like is not None:  # what the model has settled is not inferred again
-        levels, layout = None, like.layout if array.ndim == 1 + len(like.layout) else None
-    schema = infer_schema(array, known, levels, layout, dtype)
+    if like is None:
+        schema = infer_schema(array, known, levels, layout, dtype)
+    else:  # what the model has settled is not inferred again
+        schema = plain_schema(array, known, like.layout if array.ndim == 1 + len(like.layout) else None, dtype)
     known = known or Known()
     rows = Dataset(
         array if isinstance(array, Shards) else torch.from_numpy(array),

@@ -31,7 +31,8 @@ class Schema:
       likelihoods are probability masses.
     - ``counts``: the values are whole numbers 0, 1, 2, … without end; u = (x − offset) / scale; masses too.
     - neither: real numbers; u = (x − offset) / scale, per column of vectors, per channel of everything else, and
-      likelihoods are densities: log p(x) = log p(u) + ``log_volume_nats``.
+      likelihoods are densities: log p(x) = log p(u) + ``log_volume_nats``. A scale of 0 says that it is a constant, the
+      offset: u is 0 there, and 1 for any other value, which has probability 0.
 
     ``labels`` counts the training rows of each class and ``classes`` names them (None: "0", "1", …).
     ``condition_offset`` and ``condition_scale`` standardise the columns that a model is conditional on, if those are
@@ -84,11 +85,17 @@ class Schema:
         return self.levels is not None or self.counts
 
     @property
+    def varying_size(self) -> int:
+        """How many of the values are no constants."""
+        return int(np.count_nonzero(np.broadcast_to(self.axes.along_channels(self.scale), self.shape)))
+
+    @property
     def log_volume_nats(self) -> float:
-        """What a log-density in model units lacks to be one in raw units: −Σ log scale; 0 for masses."""
+        """What a log-density in model units lacks to be one in raw units: −Σ log scale; 0 for masses and constants."""
         if self.is_mass:
             return 0.0
-        return -float(np.log(np.broadcast_to(self.axes.along_channels(self.scale), self.shape)).sum())
+        scale = np.broadcast_to(self.axes.along_channels(self.scale), self.shape)
+        return -float(np.log(scale[scale > 0]).sum())
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -101,17 +108,32 @@ class Schema:
             return raw.to(torch.int64)
         return (raw.to(torch.float64) * self.divisor).round().to(torch.int64)
 
-    def to_tensor(self, raw: Tensor) -> Tensor:
-        """Raw rows (B, \\*shape) as stored → float32 model units (B, \\*tensor_shape), on the device of ``raw``."""
+    def canonical(self, raw: Tensor) -> Tensor:
+        """Raw rows (B, \\*shape) → the values that they stand for: equal values have equal bytes, however stored.
+
+        >>> one, other = (Schema((2,), "float32").canonical(torch.tensor([row])) for row in ([0, 1], [-0.0, 1.0]))
+        >>> one.numpy().tobytes() == other.numpy().tobytes()
+        True
+        """
+        if not self.is_mass:
+            return raw.to(torch.float64) + 0.0  # −0.0 too becomes 0.0
+        level = self.to_levels(raw)
+        return level.to(torch.uint8) if self.levels is not None and self.levels <= 256 else level
+
+    def to_tensor(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Raw rows (B, \\*shape) as stored → model units (B, \\*tensor_shape), on the device of ``raw``."""
         if self.levels is None:
-            columns = (self.axes.along_channels(v) for v in (self.offset, self.scale))
-            offset, scale = (torch.from_numpy(v).to(raw.device) for v in columns)
-            units = ((raw.to(torch.float64) - offset) / scale).to(torch.float32)
-        elif self.divisor == 1:
-            units = raw.to(torch.float32) / (self.levels - 1)
-        else:
-            units = (raw.to(torch.float32) * self.divisor).round_() / (self.levels - 1)
-        return self.axes.to_tensor(units)
+            return self.axes.to_tensor(self._standardised(raw.to(torch.float64)).to(dtype))
+        level = raw.to(dtype) if self.divisor == 1 else raw.to(dtype) * self.divisor
+        return self.axes.to_tensor((level.round() if raw.is_floating_point() else level) / (self.levels - 1))
+
+    def _standardised(self, raw: Tensor) -> Tensor:
+        columns = (self.axes.along_channels(numbers) for numbers in (self.offset, self.scale))
+        offset, scale = (torch.from_numpy(numbers).to(raw.device) for numbers in columns)
+        if 0.0 not in self.scale:
+            return (raw - offset) / scale
+        other = (raw != offset).to(raw.dtype)
+        return torch.where(scale == 0, other, (raw - offset) / torch.where(scale == 0, 1.0, scale))
 
     def to_raw(self, units: Tensor) -> np.ndarray:
         """Model units (B, \\*tensor_shape) → raw rows (B, \\*shape) in the data's own dtype; levels are rounded."""
@@ -119,7 +141,8 @@ class Schema:
         if self.levels is not None:
             level = (exact * (self.levels - 1)).round().clip(0, self.levels - 1)
             return (level / self.divisor).astype(self.dtype)
-        raw = exact * self.axes.along_channels(self.scale) + self.axes.along_channels(self.offset)
+        scale, offset = (self.axes.along_channels(numbers) for numbers in (self.scale, self.offset))
+        raw = np.where(scale == 0, 0.0, exact) * scale + offset
         if self.counts:
             raw = raw.round().clip(0)
         if np.dtype(self.dtype).kind in "iu":  # whole numbers come back whole, within what their dtype can hold
@@ -170,7 +193,8 @@ def _plausible(schema: Schema) -> bool:
         and all(_real(v) and len(v) in (1, schema.axes.channels(shape)) for v in (schema.offset, schema.scale))
         and all(_real(v) and len(v) <= MOST_CONDITIONS for v in (schema.condition_offset, schema.condition_scale))
         and len(schema.condition_offset) == len(schema.condition_scale)
-        and min(schema.scale + schema.condition_scale) > 0
+        and min(schema.scale) >= 0
+        and min((*schema.condition_scale, *(schema.scale if schema.is_mass else ())), default=1.0) > 0
     )
 
 
