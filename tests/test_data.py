@@ -1,6 +1,8 @@
 """Raw values and model units, splits, subsets, binarisations, and what is refused."""
 
 import json
+import statistics
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -85,6 +87,106 @@ def test_columns_get_unit_scale_and_no_mean():
     units = infer_schema(values).to_tensor(torch.from_numpy(values)).numpy()
     np.testing.assert_allclose(units.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(units.std(0), 1, rtol=1e-5)
+
+
+SCALES = {
+    "small numbers of a large offset": 1e9 + 1e-4 * np.random.default_rng(0).normal(size=50),
+    "a large offset": 1.7e15 + 500 * np.random.default_rng(0).normal(size=50),
+    "the last digit": np.nextafter(7.25, np.array([8, 7.25, 8, 8.0])),
+    "too small to square": 1e-170 * np.random.default_rng(0).normal(size=50),
+    "too large to square": 1e200 * np.random.default_rng(0).normal(size=50),
+    "subnormal": 1e-310 * np.random.default_rng(0).normal(size=50),
+    "the least there is": np.array([0.0, 5e-324, 0.0]),
+    "from small to large": np.array([1e-200, 1.0, 1e150, -1e150, 3e149]),
+    "one far out": np.array([0.0] * 99 + [1e100]),
+    "seconds since 1970": 1700057222.32 + np.random.default_rng(0).normal(size=50),
+}
+
+
+@pytest.mark.parametrize("values", SCALES.values(), ids=list(SCALES))
+def test_offset_and_scale_are_mean_and_deviation_at_any_size(values):
+    """Against exact rational arithmetic; the units are then numbers near 1, and come back."""
+    exact = [Fraction(value) for value in values.tolist()]
+    mean = sum(exact) / len(exact)
+    deviation = statistics.pstdev(exact)
+    rows = np.c_[values, np.ones(len(values))]
+    schema = infer_schema(rows)
+    assert schema.offset[0] == pytest.approx(float(mean), rel=1e-14, abs=float(deviation) * 1e-3)
+    assert schema.scale[0] == pytest.approx(float(deviation), rel=1e-3, abs=5e-324)
+    units = schema.to_tensor(torch.from_numpy(rows), torch.float64)[:, 0]
+    offset, scale = Fraction(schema.offset[0]), Fraction(schema.scale[0])
+    np.testing.assert_allclose(units.numpy(), [float((value - offset) / scale) for value in exact], atol=1e-9)
+    back = schema.to_raw(schema.to_tensor(torch.from_numpy(rows), torch.float64))
+    np.testing.assert_allclose(back[:, 0], values, rtol=1e-15, atol=float(deviation) * 1e-12)
+
+
+@pytest.mark.parametrize("value", [7.25, 7.25e6, 7.25e-6, 0.1, 0.0, -1e299, 1e-320, 3])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32"])
+def test_a_constant_is_a_constant(value, dtype):
+    """Exactly itself, whatever was drawn in its place; no density, so no volume; and any other value is told apart."""
+    value = {"int32": round(value) % 1000, "float32": float(np.float32(max(value, -1e38)))}.get(dtype, value)
+    rows = np.random.default_rng(0).normal(10, 5, size=(30, 2)).astype(dtype)
+    with_it = np.insert(rows, 1, np.full(30, value, dtype), 1)
+    schema, without = infer_schema(with_it), infer_schema(rows)
+    assert schema.scale[1] == 0 and schema.log_volume_nats == without.log_volume_nats
+    assert (schema.size, schema.varying_size) == (3, 2)
+    drawn = torch.randn(30, 3).index_fill(1, torch.tensor([0]), 1e30)
+    np.testing.assert_array_equal(schema.to_raw(drawn)[:, 1], with_it[:, 1])
+    assert schema.to_tensor(torch.from_numpy(with_it))[:, 1].tolist() == [0] * 30
+    with_it[3, 1] = np.nextafter(with_it[3, 1], np.inf, dtype=dtype) if dtype != "int32" else value + 1
+    assert schema.to_tensor(torch.from_numpy(with_it))[:, 1].tolist() == [0, 0, 0, 1] + [0] * 26
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_what_varies_in_validation_rows_alone_is_no_constant():
+    values = np.random.default_rng(0).normal(size=(60, 2))
+    values[:, 1] = 0
+    held_out = load(values).split(0)[1].values
+    row = int((values == held_out[0].numpy()).all(1).nonzero()[0][0])
+    values[row, 1] = 5
+    train, valid = load(values).split(0)
+    assert train.values[:, 1].eq(0).all() and train.schema.scale[1] == pytest.approx(values[:, 1].std())
+    assert valid.batch(slice(None)).target[:, 1].max() == pytest.approx((5 - values[:, 1].mean()) / values[:, 1].std())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scale": (1.0, -1.0)}, {"scale": (0.0,), "levels": 5}, {"condition_scale": (0.0,), "condition_offset": (0.0,)}],
+)
+def test_no_schema_of_ours_has_such_scales(change):
+    said = Schema((2,), "float64").to_json() | change
+    with pytest.raises(UserError, match="out of range"):
+        Schema.from_json(json.loads(json.dumps(said)))
+
+
+GREYS = Schema((2, 2), "uint8", levels=256)
+FRACTIONS = {
+    "bool": np.array([[[True, False], [False, False]]]),
+    "float": np.array([[[0.0, 1.0], [1.0, 0.0]]]),
+    "float beside greys": np.array([[[0.0, 200.0], [7.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]]),
+}
+
+
+@pytest.mark.parametrize("values", FRACTIONS.values(), ids=list(FRACTIONS))
+def test_black_and_white_is_not_taken_for_two_dark_greys(values):
+    with pytest.raises(UserError, match=f"row {len(values) - 1} has 0 and 1 alone, as if 1 were white: multiply by"):
+        load(values, like=GREYS)
+
+
+def test_dark_images_are_given_as_integers():
+    dark = np.array([[[0, 1], [1, 0]], [[0, 0], [0, 0]]])
+    assert load(dark, like=GREYS).batch(slice(None)).target.max() == pytest.approx(1 / 255)
+    assert len(load(dark[1:].astype(float), like=GREYS)) == 1  # black is black either way
+    ratings = Schema((4,), "float64", levels=5)
+    assert len(load(np.array([[0.0, 1.0, 1.0, 0.0]]), like=ratings)) == 1
+
+
+@pytest.mark.parametrize(("value", "place"), [(256, 2), (-1, 0), (3.5, 3), (1e300, 1)])
+def test_a_value_that_no_model_of_levels_knows_is_named(value, place):
+    values = np.zeros((5, 4))
+    values[3, place] = value
+    with pytest.raises(UserError, match=f"row 3 has {value:.6g} as value {place}".replace("+", r"\+")):
+        load(values.reshape(5, 2, 2), like=GREYS)
 
 
 def test_log_volume_is_the_log_derivative_of_the_map_to_units():

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -622,3 +623,27 @@ def test_atoms_are_levels_whatever_the_values_are_divided_by(dtype):
     chosen = likelihoods.default_for(as_parts.schema, as_parts.values)
     assert chosen == likelihoods.default_for(as_bytes.schema, as_bytes.values)
     assert chosen["atoms"] == [0, 255, 71, 199, 132, 3]
+
+
+def test_a_constant_is_itself_with_probability_one(density):
+    """log p is that of the other values alone, −∞ where the constant is another, and the point is the constant."""
+    schema = density.schema
+    channels = schema.tensor_shape[0]
+    scale = tuple(0.0 if channel == 0 else 1.0 for channel in range(channels))
+    name = next(name for name, cls in REGISTRY.items() if cls is type(density))
+    keywords = {name: density.mode for name in (["sigma"] if name == "gaussian" else ["scale"])}
+    there = build(name, keywords, replace(schema, offset=(7.0,) * channels, scale=scale))
+    parameters = parameters_of(there)
+    target = some_rows(schema)
+    target[:, 0] = 0
+    each = there.values(parameters).log_prob(target)
+    expected = each[:, 1:].flatten(1).sum(1)
+    torch.testing.assert_close(there.log_prob(parameters, target), expected)
+    some = torch.ones_like(target, dtype=torch.bool)
+    some[:, 1] = False
+    torch.testing.assert_close(there.log_prob(parameters, target, some), each[:, 2:].flatten(1).sum(1))
+    assert (there.point(parameters)[:, 0] == 0).all() and (there.point(parameters)[:, 1] != 0).any()
+    other = target.index_fill(1, torch.tensor([0]), 1.0)
+    assert (there.log_prob(parameters, other) == -math.inf).all()
+    unseen = some.index_fill(1, torch.tensor([0]), False)
+    torch.testing.assert_close(there.log_prob(parameters, other, unseen), each[:, 2:].flatten(1).sum(1))

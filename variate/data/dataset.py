@@ -208,7 +208,10 @@ class Dataset:
     def _described(self) -> str:
         """What the rows would be taken for by themselves."""
         values = self.values if isinstance(self.values, Shards) else self.values.numpy()
-        return infer_schema(values, layout=self.schema.layout, dtype=self.schema.dtype).describe()
+        try:
+            return infer_schema(values, layout=self.schema.layout, dtype=self.schema.dtype).describe()
+        except UserError:  # nothing that could be learned from
+            return self.schema.describe()
 
     def with_known(self, known: Known) -> "Dataset":
         """The rows with other labels or columns."""

@@ -227,7 +227,9 @@ def _moments(
     wide = power.reshape([1 if axis in axes or len(power) == 1 else -1 for axis in range(values.ndim)])
     if not isinstance(values, Shards):
         exact = np.ldexp(np.asarray(values, np.float64), -wide)
-        return np.ldexp(exact.mean(axes), power), np.ldexp(exact.std(axes), power)
+        mean = exact.mean(axes, keepdims=True)
+        variance = exact.var(axes) - (exact - mean).mean(axes) ** 2  # the mean is rounded, as a small spread shows
+        return np.ldexp(np.squeeze(mean, axes), power), np.ldexp(np.sqrt(variance.clip(0)), power)
     rows, mean, square = 0, np.zeros(()), np.zeros(())  # square: Σ (x − mean)² / values per row
     for part in _parts(values, "Standardising"):
         exact = np.ldexp(part.astype(np.float64), -wide)
