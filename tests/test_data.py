@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+import variate
 from variate.data.dataset import Dataset
 from variate.data.infer import infer_known, infer_schema
 from variate.data.load import load
@@ -136,6 +137,16 @@ def test_a_constant_is_a_constant(value, dtype):
     with_it[3, 1] = np.nextafter(with_it[3, 1], np.inf, dtype=dtype) if dtype != "int32" else value + 1
     assert schema.to_tensor(torch.from_numpy(with_it))[:, 1].tolist() == [0, 0, 0, 1] + [0] * 26
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_a_constant_count_is_a_constant():
+    values = np.random.default_rng(0).poisson(4, size=(90, 3))
+    values[:, 1] = 7
+    vae = variate.VAE(epochs=2, random_state=0, overrides=("likelihood.name=poisson",)).fit(values)
+    assert set(vae.sample(200)[:, 1].tolist()) == {7} and vae.run_.schema.counts
+    values[0, 1] = 8
+    scores = vae.score_samples(values[:5])
+    assert scores[0] == -np.inf and np.isfinite(scores[1:]).all()
 
 
 def test_what_varies_in_validation_rows_alone_is_no_constant():

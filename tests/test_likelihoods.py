@@ -625,13 +625,13 @@ def test_atoms_are_levels_whatever_the_values_are_divided_by(dtype):
     assert chosen["atoms"] == [0, 255, 71, 199, 132, 3]
 
 
-def test_a_constant_is_itself_with_probability_one(density):
+def test_a_constant_is_itself_with_probability_one(unbounded):
     """log p is that of the other values alone, −∞ where the constant is another, and the point is the constant."""
-    schema = density.schema
+    schema = unbounded.schema
     channels = schema.tensor_shape[0]
-    scale = tuple(0.0 if channel == 0 else 1.0 for channel in range(channels))
-    name = next(name for name, cls in REGISTRY.items() if cls is type(density))
-    keywords = {name: density.mode for name in (["sigma"] if name == "gaussian" else ["scale"])}
+    scale = tuple(0.0 if channel == 0 else 2.0 for channel in range(channels))
+    name = next(name for name, cls in REGISTRY.items() if cls is type(unbounded))
+    keywords = {} if schema.counts else {"sigma" if name == "gaussian" else "scale": unbounded.mode}
     there = build(name, keywords, replace(schema, offset=(7.0,) * channels, scale=scale))
     parameters = parameters_of(there)
     target = some_rows(schema)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from variate import contexts, labellings, latents, likelihoods, networks, noise, objectives
 from variate.data import binarize
 from variate.data.dataset import Dataset
-from variate.data.infer import count_scale
+from variate.data.infer import count_units
 from variate.data.schema import Schema
 from variate.data.shards import pieces
 from variate.errors import UserError, suggest
@@ -255,8 +255,9 @@ def as_scored(config: dict[str, dict], rows: Dataset) -> Dataset:
     if not all(_are_counts(part) for part in pieces(rows.values)):
         name = config["likelihood"]["name"]
         raise UserError(f"likelihood.name={name} needs whole numbers 0, 1, 2, …, but {rows.name} holds others.")
-    scale = count_scale(rows.values, rows.schema.layout)
-    return replace(rows, schema=replace(rows.schema, levels=None, divisor=1, counts=True, offset=(0.0,), scale=scale))
+    offset, scale = count_units(rows.values, rows.schema.layout)
+    schema = replace(rows.schema, levels=None, divisor=1, counts=True, offset=offset, scale=scale)
+    return replace(rows, schema=schema)
 
 
 def _are_counts(values: Tensor) -> bool:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributions, nn
 from torch.distributions import Distribution, Independent
 
+from variate.data.infer import spread_or_one
 from variate.data.schema import Schema
 from variate.data.shards import Shards, pieces
 from variate.distributions import Counts, GridBetaBinomial, Levels
@@ -51,12 +52,15 @@ class Likelihood(nn.Module):
     support: str = "levels"
     factorised = True
     wants_residuals = False
+    varies: Tensor | None  # where values are no constants, if any are
 
     def __init__(self, features: tuple[int, ...], schema: Schema, per_value: int):
         super().__init__()
         self._check_support(schema)
         self.schema, self.event, self.per_value = schema, len(schema.tensor_shape), per_value
         self.levels = schema.levels or 0
+        widths = torch.tensor(schema.scale, dtype=torch.float64).reshape(-1, *[1] * (self.event - 1))
+        self.register_buffer("varies", widths > 0 if 0.0 in schema.scale else None, persistent=False)
         self.head = PerValueHead(features, schema.tensor_shape, per_value)
 
     def _check_support(self, schema: Schema) -> None:
@@ -91,7 +95,18 @@ class Likelihood(nn.Module):
         return Independent(self.values(parameters), self.event, validate_args=False)
 
     def log_prob(self, parameters: Tensor, target: Tensor, observed: Tensor | None = None) -> Tensor:
-        """log p(target | z) in nats, (…); unobserved cells are marginalised, which only a factorised one can do."""
+        """log p(target | z) in nats, (…); unobserved cells are marginalised, which only a factorised one can do.
+
+        A constant, which is no matter of a law, is itself with probability 1.
+        """
+        if self.varies is None:
+            return self._log_prob(parameters, target, observed)
+        there = self.varies.expand_as(target) if observed is None else self.varies & observed
+        broken = (target != 0) & ~self.varies & (True if observed is None else observed)
+        known = self._log_prob(parameters, target, there)
+        return known.masked_fill(broken.flatten(-self.event).any(-1), -math.inf)
+
+    def _log_prob(self, parameters: Tensor, target: Tensor, observed: Tensor | None) -> Tensor:
         if observed is None:
             return self.distribution(parameters).log_prob(target)
         if not self.factorised:
@@ -100,7 +115,12 @@ class Likelihood(nn.Module):
         return torch.where(observed, terms, torch.zeros_like(terms)).flatten(-self.event).sum(-1)
 
     def point(self, parameters: Tensor) -> Tensor:
-        """The mean of p(x | z), (…, *shape), in model units."""
+        """The best guess of p(x | z), (…, *shape), in model units, in which constants are 0."""
+        guess = self._guess(parameters)
+        return guess if self.varies is None else guess * self.varies
+
+    def _guess(self, parameters: Tensor) -> Tensor:
+        """The mean of p(x | z), unless a law has none."""
         return self.distribution(parameters).mean
 
     def start_at(self, rows: Tensor) -> None:
@@ -245,7 +265,7 @@ class _Counting(Likelihood):
 
     def __init__(self, features: tuple[int, ...], schema: Schema):
         super().__init__(features, schema, per_value=1)
-        for name, numbers in (("offset", schema.offset), ("scale", schema.scale)):
+        for name, numbers in (("offset", schema.offset), ("scale", spread_or_one(schema.scale))):
             wide = torch.tensor(numbers).reshape(-1, *[1] * (self.event - 1))
             self.register_buffer(name, wide, persistent=False)
 
@@ -318,7 +338,6 @@ class _LocationScale(Likelihood):
     """
 
     support = "reals"
-    varies: Tensor | None  # where values are no constants, if any are
 
     def __init__(
         self,
@@ -336,24 +355,6 @@ class _LocationScale(Likelihood):
             self.register_parameter(self.log_key, self._per_channel(0.0))
         elif scale != "predicted":
             self.register_buffer(self.log_key, torch.tensor(0.0 if isinstance(scale, str) else math.log(scale)))
-        widths = torch.tensor(schema.scale, dtype=torch.float64).reshape(-1, *[1] * (self.event - 1))
-        self.register_buffer("varies", widths > 0 if 0.0 in schema.scale else None, persistent=False)
-
-    def log_prob(self, parameters: Tensor, target: Tensor, observed: Tensor | None = None) -> Tensor:
-        """As of every likelihood; a constant, which is no matter of density, is itself with probability 1."""
-        if self.varies is None:
-            return super().log_prob(parameters, target, observed)
-        there = self.varies.expand_as(target) if observed is None else self.varies & observed
-        broken = (target != 0) & ~self.varies & (True if observed is None else observed)
-        return super().log_prob(parameters, target, there).masked_fill(broken.flatten(-self.event).any(-1), -math.inf)
-
-    def point(self, parameters: Tensor) -> Tensor:
-        """The best guess of p(x | z), (…, *shape), in model units, in which constants are 0."""
-        guess = self._guess(parameters)
-        return guess if self.varies is None else guess * self.varies
-
-    def _guess(self, parameters: Tensor) -> Tensor:
-        return self.distribution(parameters).mean
 
     def start_at(self, rows: Tensor) -> None:
         """The location at the median and the scale at the mean distance from it, which outliers move little."""

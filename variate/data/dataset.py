@@ -15,7 +15,7 @@ from variate.data.infer import (
     COARSE_TOLERANCE,
     GRID_TOLERANCE,
     Known,
-    count_scale,
+    count_units,
     infer_schema,
     known_as,
     known_fields,
@@ -224,13 +224,10 @@ class Dataset:
 def _learned(train: Dataset) -> Schema:
     """The schema with what was inferred from all rows inferred from the training rows alone."""
     schema = train.schema
-    if schema.counts:
-        schema = replace(schema, scale=count_scale(train.values, schema.layout))
-    elif not schema.is_mass:
-        found = zip(*standardisation(train.values, schema.layout), schema.offset, schema.scale, strict=True)
-        # what varies in the validation rows alone is no constant
-        pairs = [(offset, scale) if scale else (whole, wide) for offset, scale, whole, wide in found]
-        offset, scale = zip(*pairs, strict=True)
+    if schema.levels is None:
+        offset, scale = (count_units if schema.counts else standardisation)(train.values, schema.layout)
+        if any(wide and not narrow for narrow, wide in zip(scale, schema.scale, strict=True)):
+            offset, scale = schema.offset, schema.scale  # what varies in the validation rows alone is no constant
         schema = replace(schema, offset=offset, scale=scale)
     if train.columns is not None:
         offset, scale = standardisation(train.columns, "F")

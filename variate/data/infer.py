@@ -15,7 +15,7 @@ from variate.errors import UserError
 __all__ = [
     "Known",
     "check_finite",
-    "count_scale",
+    "count_units",
     "infer_known",
     "infer_schema",
     "known_as",
@@ -239,9 +239,15 @@ def _moments(
     return np.ldexp(mean, power), np.ldexp(np.sqrt(square / rows), power)
 
 
-def count_scale(values: np.ndarray | Tensor | Shards, layout: str) -> tuple[float, ...]:
-    """The scale of counts in model units: their standard deviation, so that the encoder reads numbers near 1."""
-    return spread_or_one(standardisation(values, layout)[1])
+def count_units(values: np.ndarray | Tensor | Shards, layout: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(offset, scale) of counts: 0 and their standard deviation, so that the encoder reads numbers near 1.
+
+    A constant has itself and 0, as in ``standardisation``.
+    """
+    offset, scale = standardisation(values, layout)
+    if 0.0 not in scale:
+        return (0.0,), scale
+    return tuple(0.0 if wide else where for where, wide in zip(offset, scale, strict=True)), scale
 
 
 def infer_known(labels: object, like: Schema | None = None) -> Known:

@@ -31,8 +31,10 @@ class Schema:
       likelihoods are probability masses.
     - ``counts``: the values are whole numbers 0, 1, 2, … without end; u = (x − offset) / scale; masses too.
     - neither: real numbers; u = (x − offset) / scale, per column of vectors, per channel of everything else, and
-      likelihoods are densities: log p(x) = log p(u) + ``log_volume_nats``. A scale of 0 says that it is a constant, the
-      offset: u is 0 there, and 1 for any other value, which has probability 0.
+      likelihoods are densities: log p(x) = log p(u) + ``log_volume_nats``.
+
+    Of counts and real numbers a scale of 0 says that they are a constant, the offset: u is 0 there, and 1 for any other
+    value, which has probability 0.
 
     ``labels`` counts the training rows of each class and ``classes`` names them (None: "0", "1", …).
     ``condition_offset`` and ``condition_scale`` standardise the columns that a model is conditional on, if those are
@@ -194,7 +196,7 @@ def _plausible(schema: Schema) -> bool:
         and all(_real(v) and len(v) <= MOST_CONDITIONS for v in (schema.condition_offset, schema.condition_scale))
         and len(schema.condition_offset) == len(schema.condition_scale)
         and min(schema.scale) >= 0
-        and min((*schema.condition_scale, *(schema.scale if schema.is_mass else ())), default=1.0) > 0
+        and min((*schema.condition_scale, *(schema.scale if levels else ())), default=1.0) > 0
     )
 
 
