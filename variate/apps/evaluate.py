@@ -167,11 +167,11 @@ def _error(number: float | None, digits: int) -> str:
     return "unknown" if number is None else f"{number:.{digits}f}"
 
 
-def _with_its_errors(name: str, found: dict) -> list[str]:
+def _with_its_errors(name: str, found: dict, how: str) -> list[str]:
     return [
         f"{name}  {found['log_likelihood_nats']:>10.2f} nats = {found['bits_per_dim']:.4f} "
         f"± {_error(found['bits_per_dim_se'], 4)} bits/dim",
-        f"               standard error {_error(found['log_likelihood_se'], 2)} nats across rows, "
+        f"               {how}; standard error {_error(found['log_likelihood_se'], 2)} nats across rows, "
         f"{_error(found['log_likelihood_mc_se'], 3)} Monte Carlo alone",
     ]
 
@@ -187,12 +187,10 @@ def table(figures: dict) -> str:
             f"  rate         {figures['rate_nats']:>10.2f} nats, "
             f"{figures['active_units']} of {figures['latent_size']} units active",
         ]
+        how = f"importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows"
         for prefix, name in (("", "log p(x)     "), ("conditional_", "log p(x | c) ")):
             if f"{prefix}bits_per_dim" in figures:
-                lines += _with_its_errors(name, {key: figures[prefix + key] for key in ESTIMATED})
-        lines.append(
-            f"               importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows"
-        )
+                lines += _with_its_errors(name, {key: figures[prefix + key] for key in ESTIMATED}, how)
     if "conditional_log_likelihood_nats" in figures:
         lines.append("               (the ELBO above bounds log p(x | c))")
     lines += [f"squared error  {figures['mse_per_dim']:>10.5f} per value at the posterior mean"]
