@@ -1,6 +1,7 @@
 """Estimates of trained models against exact sums, and their independence of order, batch and company."""
 
 import functools
+import json
 import math
 from dataclasses import replace
 
@@ -10,9 +11,11 @@ import torch
 from helpers_runs import TINY, bits, data_of, run, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from variate import cli, estimate, inference, noise
 from variate.apps.evaluate import evaluate
+from variate.apps.evaluate import table as table_of
 from variate.apps.fit import fit
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
@@ -395,6 +398,43 @@ def test_evaluate_tells_bits_per_dim_of_its_own_nats(kind):
     assert figures["elbo_bits_per_dim"] == pytest.approx(figures["elbo_nats"] * to_bits)
     assert figures["elbo_nats"] == pytest.approx(-figures["distortion_nats"] - figures["rate_nats"])
     assert figures["n"] == len(data) and figures["samples"] == 3
+
+
+@pytest.mark.parametrize("kind", ["conditional", "bits"])
+def test_the_errors_of_log_p_given_the_label_are_its_own(kind, capsys):
+    """By numpy from the rows' own figures; the table prints each beside its estimate."""
+    rows = data_of(kind).subset(40)
+    both = estimate.log_likelihoods(run(kind), rows, samples=3)
+    figures = evaluate(run(kind), rows, samples=3, rows=None)
+    for prefix, law in zip(("", "conditional_"), both, strict=True):
+        nats, mc_se = law.nats.numpy(), law.mc_se.numpy()
+        assert figures[f"{prefix}log_likelihood_se"] == pytest.approx(nats.std(ddof=1) / math.sqrt(40))
+        assert figures[f"{prefix}log_likelihood_mc_se"] == pytest.approx(math.sqrt((mc_se**2).sum()) / 40)
+        bits_per_nat = 1 / (rows.schema.size * math.log(2))
+        assert figures[f"{prefix}bits_per_dim_se"] == pytest.approx(nats.std(ddof=1) / math.sqrt(40) * bits_per_nat)
+    assert figures["conditional_log_likelihood_se"] != pytest.approx(figures["log_likelihood_se"], rel=1e-3)
+    lines = table_of(figures).splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("log p(x | c)"))
+    assert f"± {figures['conditional_bits_per_dim_se']:.4f} bits" in lines[place]
+    assert f"{figures['conditional_log_likelihood_mc_se']:.3f} Monte Carlo" in lines[place + 1]
+
+
+@pytest.mark.parametrize("rows", [30, None])
+def test_baselines_are_measured_on_the_rows_of_the_estimate(tmp_path, capsys, rows):
+    """The normal of the training rows, by SciPy, at the very rows that log p(x) is told of."""
+    train, test = table(), table(200, seed=1) * np.linspace(0.5, 2, 200)[:, None]
+    for name, values in {"train": train, "test": test}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    call = ["evaluate", run("table").path.parent, tmp_path / "test.npy", "--train", tmp_path / "train.npy"]
+    call += ["--baselines", "--json", "--samples", 2, *([] if rows is None else ["--rows", rows])]
+    cli.main([str(word) for word in call])
+    figures = json.loads(capsys.readouterr().out)
+    fitted = load(train).split(0)[0].values.numpy()
+    law = stats.multivariate_normal(fitted.mean(0), np.cov(fitted.T, bias=True))
+    measured = load(test).subset(rows).values.numpy()
+    assert figures["log_likelihood_n"] == len(measured)
+    told = -law.logpdf(measured).mean() / (5 * math.log(2))
+    assert figures["baselines"]["multivariate normal"] == pytest.approx(told, rel=1e-9)
 
 
 def test_evaluate_on_a_subset_is_the_mean_of_those_rows():

@@ -140,6 +140,44 @@ def test_a_stream_goes_on_from_what_was_fitted():
     assert abs(fitted.partial_fit(rows()).score(rows()) - before) < 1
 
 
+def test_a_piece_that_nothing_can_be_learned_from_is_refused_and_leaves_no_trace():
+    """The pieces after it are learned as if it had never been."""
+    straight, troubled = (quick().partial_fit(rows()) for _ in range(2))
+    before = troubled.transform(rows())
+    for _ in range(2):
+        with pytest.raises(UserError, match="extreme values"):
+            troubled.partial_fit(rows() * 1e25)
+    np.testing.assert_array_equal(troubled.transform(rows()), before)
+    np.testing.assert_array_equal(
+        troubled.partial_fit(table(50, 7)).transform(rows()), straight.partial_fit(table(50, 7)).transform(rows())
+    )
+
+
+def test_a_first_piece_that_nothing_can_be_learned_from_settles_nothing(monkeypatch):
+    plain = estimators.Stream.learn
+
+    def poisoned(self, piece):
+        with torch.no_grad():
+            next(self.trainer.model.parameters()).fill_(np.inf)
+        return plain(self, piece)
+
+    stream = quick()
+    with monkeypatch.context() as patch:
+        patch.setattr(estimators.Stream, "learn", poisoned)
+        with pytest.raises(UserError, match="extreme values"):
+            stream.partial_fit(rows() - 1000)
+    found = stream.partial_fit(rows()).transform(rows())
+    np.testing.assert_array_equal(found, quick().partial_fit(rows()).transform(rows()))
+
+
+def test_steps_of_a_piece_that_were_left_out_are_warned_of():
+    stream, piece = quick().partial_fit(rows()), rows()
+    piece[5] *= 1e25
+    with pytest.warns(UserWarning, match="^1 of 6 steps"):
+        stream.partial_fit(piece)
+    assert np.isfinite(stream.transform(rows())).all()
+
+
 # ---------------------------------------------------------------------------------------------------- conditions
 
 

@@ -371,6 +371,7 @@ def test_gradients_are_finite_differences(likelihood):
     parameters, target = parameters_of(likelihood).detach().requires_grad_(), some_rows(likelihood.schema)
     inputs = [parameters, *learned(likelihood)]
     assert torch.autograd.gradcheck(lambda *_: likelihood.log_prob(parameters, target), inputs)
+    assert torch.autograd.gradgradcheck(lambda *_: likelihood.log_prob(parameters, target), inputs)
 
 
 class TestBernoulli:

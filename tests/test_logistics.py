@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import mpmath
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import scipy.stats
 import torch
 from helpers_draws import frequencies_agree
+from torch.autograd import forward_ad
 
 from variate.logistics import DiscretizedLogisticMixture
 
@@ -23,31 +25,36 @@ def logistic_mixture(weights, mean, log_scale, *atoms, levels: int) -> Discretiz
     return law_of(*parts, levels=levels, atoms=atoms)
 
 
+def exact_numbers(weights, mean, log_scale, *atoms, levels: int) -> list:
+    """The definition: log Σ_k π_k [F(upper edge) − F(lower edge)], outer edges at infinity, and atoms."""
+    pi = [mpmath.e**w for w in weights]
+    edges = [-mpmath.inf, *((mpmath.mpf(2 * j + 1)) / (2 * levels - 2) for j in range(levels - 1)), mpmath.inf]
+
+    def below(edge, mu, s):
+        return mpmath.mpf(0) if edge == -mpmath.inf else 1 / (1 + mpmath.exp(-(edge - mu) / s))
+
+    def above(edge, mu, s):
+        return mpmath.mpf(0) if edge == mpmath.inf else 1 / (1 + mpmath.exp((edge - mu) / s))
+
+    def mass(low, high, mu, s):  # the tail on whose side both edges lie, so that nothing cancels
+        return above(low, mu, s) - above(high, mu, s) if low > mu else below(high, mu, s) - below(low, mu, s)
+
+    total = [
+        sum(
+            p * mass(low, high, mpmath.mpf(m), mpmath.exp(mpmath.mpf(t)))
+            for p, m, t in zip(pi[: len(mean)], mean, log_scale, strict=True)
+        )
+        for low, high in itertools.pairwise(edges)
+    ]
+    for p, atom in zip(pi[len(mean) :], atoms, strict=True):
+        total[atom] += p
+    return [mpmath.log(mass / sum(pi)) for mass in total]
+
+
 def exact_log_masses(weights, mean, log_scale, *atoms, levels: int) -> np.ndarray:
-    """The definition with 60 digits: Σ_k π_k [F(upper edge) − F(lower edge)], outer edges at infinity, and atoms."""
+    """The definition with 60 digits."""
     with mpmath.workdps(60):
-        pi = [mpmath.e**w for w in weights]
-        edges = [-mpmath.inf, *((mpmath.mpf(2 * j + 1)) / (2 * levels - 2) for j in range(levels - 1)), mpmath.inf]
-
-        def below(edge, mu, s):
-            return mpmath.mpf(0) if edge == -mpmath.inf else 1 / (1 + mpmath.exp(-(edge - mu) / s))
-
-        def above(edge, mu, s):
-            return mpmath.mpf(0) if edge == mpmath.inf else 1 / (1 + mpmath.exp((edge - mu) / s))
-
-        def mass(low, high, mu, s):  # the tail on whose side both edges lie, so that nothing cancels
-            return above(low, mu, s) - above(high, mu, s) if low > mu else below(high, mu, s) - below(low, mu, s)
-
-        total = [
-            sum(
-                p * mass(low, high, mpmath.mpf(m), mpmath.exp(mpmath.mpf(t)))
-                for p, m, t in zip(pi[: len(mean)], mean, log_scale, strict=True)
-            )
-            for low, high in itertools.pairwise(edges)
-        ]
-        for p, atom in zip(pi[len(mean) :], atoms, strict=True):
-            total[atom] += p
-        return np.array([float(mpmath.log(mass / sum(pi))) for mass in total])
+        return np.array(list(map(float, exact_numbers(weights, mean, log_scale, *atoms, levels=levels))))
 
 
 MIXTURES = {
@@ -121,6 +128,91 @@ def test_logistic_gradient_is_that_of_the_definition(mixture, levels):
     found = torch.autograd.grad((law.log_prob(grid) * weights).sum(), parts)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
+
+
+def exact_curvature(mixture, levels: int) -> np.ndarray:
+    """All second derivatives of every level's log-mass by differences, with 60 digits: (levels, P, P).
+
+    The parameters in the order in which they are packed: means, log scales, logits.
+    """
+    logits, mean, log_scale, *atoms = mixture
+    start, k = [*mean, *log_scale, *logits], len(mean)
+    size, step = len(start), mpmath.mpf(10) ** -12
+
+    def moved(*moves: tuple[int, int]) -> list:
+        with mpmath.workdps(60):
+            numbers = list(map(mpmath.mpf, start))
+            for place, sign in moves:
+                numbers[place] += sign * step
+            return exact_numbers(numbers[2 * k :], numbers[:k], numbers[k : 2 * k], *atoms, levels=levels)
+
+    found = np.empty((levels, size, size))
+    for i, j in itertools.combinations_with_replacement(range(size), 2):
+        corners = {signs: moved((i, signs[0]), (j, signs[1])) for signs in itertools.product((1, -1), repeat=2)}
+        with mpmath.workdps(60):
+            sums = (sum(a * b * corners[a, b][level] for a, b in corners) for level in range(levels))
+            found[:, i, j] = found[:, j, i] = [float(total / (4 * step**2)) for total in sums]
+    return found
+
+
+@mixtures
+@pytest.mark.parametrize("levels", [2, 3])
+def test_second_derivatives_are_those_of_the_definition(mixture, levels):
+    """At the ends of the grid, on atoms and between them, of sharp components and of those far out."""
+    logits, mean, log_scale = (torch.tensor(part, dtype=torch.float64) for part in mixture[:3])
+    grid = torch.arange(levels, dtype=torch.float64) / (levels - 1)
+
+    def log_masses(parameters: torch.Tensor) -> torch.Tensor:
+        law = DiscretizedLogisticMixture(parameters.expand(levels, -1), len(mean), levels, atoms=mixture[3:])
+        return law.log_prob(grid)
+
+    packed, exact = torch.cat([mean, log_scale, logits]), exact_curvature(mixture, levels)
+    for level in range(levels):
+        found = torch.autograd.functional.hessian(lambda p, level=level: log_masses(p)[level], packed)
+        np.testing.assert_allclose(found, exact[level], rtol=1e-7, atol=1e-9 * max(1, np.abs(exact[level]).max()))
+
+
+@pytest.mark.parametrize("dim, shape", [(-1, (2, 4, 8)), (-2, (2, 8, 4)), (-3, (8, 2, 4))])
+@pytest.mark.parametrize("atoms", [(), (0, 3)], ids=["smooth", "atoms"])
+def test_the_gradient_has_the_gradient_that_differences_give(dim, shape, atoms):
+    """Weighted rows, components along any dimension, parameters beyond their bounds, values of several samples."""
+    place = len(shape) + dim
+    size = 6 + len(atoms)
+    parameters = torch.randn(*shape[:place], size, *shape[place + 1 :], dtype=torch.float64)
+    parameters.select(dim, 2).fill_(-9.0)  # a log scale beyond its bounds
+    levels = torch.randint(0, 5, (3, *shape[:place], *shape[place + 1 :])).double() / 4
+
+    def log_prob(p: torch.Tensor) -> torch.Tensor:
+        return DiscretizedLogisticMixture(p, 2, 5, dim, atoms, (-7.0, 7.0)).log_prob(levels)
+
+    parameters.requires_grad_()
+    assert torch.autograd.gradcheck(log_prob, parameters)
+    assert torch.autograd.gradgradcheck(log_prob, parameters)
+    weights = torch.randn(levels.shape, dtype=torch.float64)
+    once, twice = (
+        torch.autograd.grad(log_prob(parameters), parameters, weights, create_graph=g) for g in (False, True)
+    )
+    torch.testing.assert_close(once[0], twice[0], rtol=1e-12, atol=1e-12)
+
+
+def forward_mode(law: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def differentiated(given: torch.Tensor) -> torch.Tensor:
+        with forward_ad.dual_level():
+            return law(forward_ad.make_dual(given, torch.ones_like(given)))
+
+    return differentiated
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.func.vmap, forward_mode])
+def test_ways_of_differentiating_that_it_does_not_know_are_errors(transform):
+    """Never a silent zero."""
+
+    def log_prob(parameters: torch.Tensor) -> torch.Tensor:
+        return DiscretizedLogisticMixture(parameters, 1, 3).log_prob(torch.tensor(0.5)).sum()
+
+    with pytest.raises(RuntimeError, match="autograd.Function"):
+        transform(log_prob)(torch.tensor([[0.5, -1.0, 0.0]] * 2))
 
 
 @pytest.mark.parametrize(

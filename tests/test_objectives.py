@@ -336,8 +336,42 @@ class TestBounds:
         assert not REGISTRY["reconstruction"].is_bound
 
 
+def test_second_derivatives_are_differences_of_the_gradient(setup, objective, sections):
+    """Along a random direction: of every weight of a whole step."""
+    case, width = setup(objective, **sections), 1e-5
+    weights = [p for p in case.model.parameters() if p.requires_grad]
+    direction = [torch.randn_like(p) for p in weights]
+
+    def gradient(create_graph: bool = False) -> list[Tensor]:
+        loss = case.loss()
+        return torch.autograd.grad(loss, weights, create_graph=create_graph, allow_unused=True, materialize_grads=True)
+
+    def moved(by: float) -> None:
+        with torch.no_grad():
+            for weight, step in zip(weights, direction, strict=True):
+                weight += by * step
+
+    slope = sum((g * v).sum() for g, v in zip(gradient(create_graph=True), direction, strict=True))
+    found = torch.autograd.grad(slope, weights, allow_unused=True, materialize_grads=True)
+    moved(width)
+    above = gradient()
+    moved(-2 * width)
+    for one, high, low in zip(found, above, gradient(), strict=True):
+        torch.testing.assert_close(one, (high - low) / (2 * width), rtol=1e-5, atol=1e-7)
+
+
 class TestDoublyReparameterized:
     kinds = ("reparameterized", "doubly_reparameterized")
+
+    @pytest.mark.parametrize("part", ["encoder", "decoder"])
+    def test_says_that_it_has_no_second_derivatives(self, setup, part):
+        """Its weights are held constant: differentiated again, it would give wrong numbers."""
+        case = setup(Iwae(k=4, gradient="doubly_reparameterized"))
+        weights = list(getattr(case.model, part).parameters())
+        once = torch.autograd.grad(case.loss(), weights)
+        with pytest.raises(UserError, match="no second derivatives"):
+            torch.autograd.grad(case.loss(), weights, create_graph=True)
+        assert all(map(torch.equal, once, torch.autograd.grad(case.loss(), weights)))
 
     def test_has_the_value_of_the_plain_bound(self, setup, sections):
         plain, doubly = (

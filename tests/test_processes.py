@@ -75,7 +75,7 @@ def curve(group: Processes, model: str, batch_size: int, *more: str, data: str =
         index = order.roll(number * batch_size)[:batch_size]
         sums = learner.tally.add([learner._one_step(index)], learner.group)
         values.append(sums.get("bound_nats", sums.get("squared_error")) / sums["rows"])
-        assert sums["rows"] == batch_size and sums["skipped"] == 0
+        assert sums["rows"] == batch_size and learner.tally.skipped == 0
     return gradients | {"curve": torch.tensor(values, dtype=torch.float64)}
 
 

@@ -450,6 +450,23 @@ def test_curves_are_in_the_data_s_units(tmp_path):
     assert lines["validation"] == [record["validation"]["elbo_nats"] for record in records]
 
 
+@pytest.mark.parametrize("missing", [{1}, {0, 1, 2, 3, 4}], ids=["one", "all"])
+def test_epochs_without_a_mean_are_gaps_in_the_curves(missing):
+    means = {
+        "train": [None if epoch in missing else -9.0 + epoch for epoch in range(5)],
+        "validation": [-8.0, -7, -6, -5, -4],
+    }
+    if len(missing) == 5:
+        means["validation"] = means["train"]
+    records = [{part: {"elbo_nats": line[epoch]} for part, line in means.items()} for epoch in range(5)]
+    figure = charts.curves(list(range(5)), *training.lines(None, records), 2, pictures.LIGHT)
+    drawn = figure.axes[0].lines[0].get_ydata()
+    assert [np.isnan(drawn[epoch]) for epoch in range(5)] == [epoch in missing for epoch in range(5)]
+    assert pictures.png(figure)
+    low, high = figure.axes[0].get_ylim()
+    assert low < high and (len(missing) == 5 or low < -7 < -4 < high)
+
+
 def test_histograms_are_shares_of_the_rows():
     rng = np.random.default_rng(0)
     data, drawn = rng.poisson(3, size=(200, 2)).astype(float), rng.normal(3, 1, size=(500, 2))

@@ -8,7 +8,7 @@ import torch
 from variate.data.load import load
 from variate.objectives import Terms
 from variate.processes import Processes
-from variate.tally import Outcome, Tally, in_raw_units, total_terms
+from variate.tally import Outcome, Tally, in_raw_units, recorded, total_terms
 
 
 def test_the_sum_of_terms_is_over_rows_and_groups():
@@ -35,12 +35,30 @@ def test_skipped_steps_count_no_rows_and_are_counted_in_a_row(at_once):
     fresh = [tally.add(outcomes[start : start + at_once], Processes()) for start in range(0, 12, at_once)]
     good = [step for step, bad in enumerate(skipped) if not bad]
     assert sum(each["rows"] for each in fresh) == sum(rows[step] for step in good)
-    assert sum(each["skipped"] for each in fresh) == tally.skipped == sum(skipped)
+    assert tally.skipped == sum(skipped)
     assert (tally.bad_run, tally.worst_run) == (1, 3)
     assert tally.end_epoch() == pytest.approx(
         {"elbo_nats": sum(sums[step] for step in good) / sum(rows[step] for step in good)}
     )
     assert tally.sums == {}
+
+
+def test_a_row_of_probability_zero_leaves_no_mean():
+    """It is not left out, nor counted as 0; what others are told is null."""
+    outcomes = [
+        Outcome(["elbo_nats", "rate_nats"], torch.tensor([total, 8.0]), torch.tensor(0.0), 4)
+        for total in (-6.0, -math.inf)
+    ]
+    tally = Tally()
+    tally.add(outcomes, Processes())
+    assert recorded(tally.end_epoch()) == {"elbo_nats": None, "rate_nats": 2.0}
+
+
+def test_the_sum_over_the_first_rows_leaves_the_others_out():
+    terms = Terms(
+        torch.tensor([1.0, 2.0, math.nan]), None, None, torch.tensor([[1.0, 1.0], [2.0, 2.0], [4.0, math.inf]]), None
+    )
+    assert total_terms(terms, 2)[1].tolist() == [3.0, 6.0] and total_terms(terms, 0)[1].tolist() == [0.0, 0.0]
 
 
 def test_densities_of_standardised_values_become_those_of_the_values(rng):

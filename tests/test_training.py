@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +24,8 @@ from variate.data import named
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.errors import UserError
+from variate.keeper import Keeping
+from variate.processes import Processes
 from variate.train import Interrupted, Step, Trainer
 
 SETTINGS = {"batch_size": 20, "least_steps": 0, "rampup_steps": 5, "learning_rate": 0.01, "schedule": "constant"}
@@ -284,6 +287,71 @@ def test_a_rows_missing_from_a_dropped_batch_do_not_count_in_the_means():
     assert bounds[1] == pytest.approx(bounds[0], rel=0.2)
 
 
+def test_an_epoch_of_skipped_steps_has_no_mean(tmp_path, monkeypatch, capsys):
+    """Three steps to an epoch, those of the second poisoned: null in strict JSON, an empty cell, and a line says so."""
+    hook, plain, told = poison(3, 4, 5), Dataset.batch, []
+
+    def poisoned(self, index, binarize="none", *key, part=slice(None)):
+        batch = plain(self, index, binarize, *key, part=part)
+        return batch._replace(target=batch.target + hook(key[1])) if key else batch
+
+    monkeypatch.setattr(Dataset, "batch", poisoned)
+    keeping = Keeping(logs=("csv",), callbacks={"steps": told.append})
+    fit(table(72), out=tmp_path, epochs=3, overrides=[*TINY, "train.batch_size=20"], keeping=keeping)
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    means = [json.loads(line)["train"] for line in text.splitlines()]
+    assert set(means[1].values()) == {None} and means[1].keys() == means[0].keys()
+    assert all(math.isfinite(mean) for each in (means[0], means[2]) for mean in each.values())
+    first, _, names = ({k for k in each if k != "step"} for each in told)
+    assert first == names == means[0].keys() - {"improved"}
+    assert [told[1][name] for name in names] == [None] * len(names)
+    columns, *lines = [line.split(",") for line in (tmp_path / "metrics.csv").read_text().splitlines()]
+    assert [line[columns.index("train.elbo_nats")] == "" for line in lines] == [False, True, False]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+    assert ["train ELBO unknown" in line for line in said] == [False, True, False]
+    assert ["3 steps" in line for line in said] == [False, True, True]
+
+
+class Pretended(Processes):
+    """One of several processes, without the others: what it finds is its own part."""
+
+    def wrap(self, step, unused):
+        step.no_sync = nullcontext
+        return step
+
+    def total(self, numbers):
+        return numbers
+
+
+@pytest.mark.parametrize("count, pieces", [(1, 1), (1, 3), (2, 2)])
+def test_figures_are_of_the_epochs_own_rows(count, pieces):
+    """Labelled rows, drawn beside every batch, are far from the others; the exact KL is a mean over each row once."""
+    values = table(60)
+    values[::12] += 60
+    labels = np.where(np.arange(60) % 12, -1, np.arange(60) // 12 % 2)
+    data = load(values, labels)
+    settings = [*TINY, "likelihood.name=gaussian", "prior.name=standard", "labelling.rows=15"]
+    chosen = config.resolve(config.load_recipe("semi-supervised", settings), data)
+    training = Training(**SETTINGS | {"learning_rate": 1e-12, "accumulate": pieces, "batch_size": 25})
+    sums, rows = 0.0, 0.0
+    for rank in range(count):
+        model, objective, _ = config.build(chosen, data.schema)
+        group = Pretended(rank, count)
+        learner = Trainer(Step(model, objective), training, data, data, group=group)
+        order = data.order(0, 0)
+        for index in order.split(25):
+            fresh = learner.tally.add([learner._one_step(*learner._with_labelled(index))], group)
+            sums, rows = sums + fresh["rate_nats"], rows + fresh["rows"]
+    batch = data.batch(slice(None))
+    with torch.no_grad():
+        draw = model.infer(batch.input, None, torch.zeros(1, 60, model.latent.noise_size))
+    each = draw.rates_nats()[0].sum(-1)
+    assert rows == 60
+    assert sums / rows == pytest.approx(float(each.mean()), rel=1e-4)
+    assert abs(float(each[::12].mean() / each.mean()) - 1) > 0.5, "the labelled rows must be unlike the others"
+
+
 def test_bad_batches_in_a_row_roll_back_with_a_lower_rate():
     """Ten steps to an epoch; the last five of the second go bad once: back to its start, at half the rate."""
     trained = trainer(watched(poison(*range(15, 20)), 200), epochs=3)
@@ -494,6 +562,18 @@ def test_the_test_part_of_a_named_set_is_never_opened(tmp_path, monkeypatch):
 def test_validation_is_the_same_every_time():
     trained = trainer()
     assert trained.validate() == trained.validate()
+
+
+def test_a_state_of_before_skipped_steps_left_the_sums_resumes():
+    """The means that come after it are those of the run that went on."""
+    plain, older = (trainer(epochs=1) for _ in range(2))
+    for learner in (plain, older):
+        learner._settle([learner._one_step(learner.train_data.order(0, 0)[:20])])
+    captured = state.capture(older)
+    captured["numbers"]["sums"]["skipped"] = 3.0
+    state.restore(older, captured)
+    resumed, straight = (list(learner.epochs())[0]["train"] for learner in (older, plain))
+    assert resumed == straight
 
 
 def test_captured_state_is_a_copy():

@@ -98,15 +98,18 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One pass over the rows X, on top of what was learned before; the first rows settle what a row is.
 
-        The learning rate stays constant: a stream has no end towards which it could fall.
+        The learning rate stays constant: a stream has no end towards which it could fall. Raises ``ValueError`` where
+        nothing can be learned, as from extreme values, and is then what it was before.
         """
-        before = getattr(self, "run_", None)
+        before, stream = getattr(self, "run_", None), self._stream
         rows = self._rows(X, y, reset=before is None)
         with silent(not self.verbose):
-            if self._stream is None:
+            if stream is None:
                 asked = Asked(self.recipe or self._recipe, self.conditional, 1, tuple(self._overrides()))
-                self._stream = Stream(rows, asked, self._seed(), self.device, self._modules(), before)
-            return self._fitted(self._stream.learn(rows))
+                stream = Stream(rows, asked, self._seed(), self.device, self._modules(), before)
+            run = stream.learn(rows)
+        self._stream = stream  # a first piece that nothing was learned from settles nothing
+        return self._fitted(run)
 
     def transform(self, X: Any, y: Any = None) -> np.ndarray:
         """The posterior mean of every row, (n, latent_dim)."""

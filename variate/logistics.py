@@ -56,7 +56,22 @@ class DiscretizedLogisticMixture(Distribution):
         shape = np.broadcast_shapes(value.shape, self.batch_shape)
         lead, tail = shape[: len(shape) - event], shape[len(shape) - event :]
         parameters = self.parameters.expand(*lead, self.parameters.shape[self.dim], *tail)
+        value = value.detach()  # levels are apart: there is no slope between them
         return _LogisticMixtureMass.apply(value.expand(shape).unsqueeze(self.dim), parameters, self)
+
+    def differentiable_log_prob(self, u: Tensor) -> Tensor:
+        """``log_prob``, of values with a dimension 1 at ``dim``, as autograd can differentiate it any number of times.
+
+        Slower, and in several times the memory.
+        """
+        mean, log_scale, logits = self.parts()
+        inverse, (up, down) = torch.exp(-log_scale), _reach(u, self.step)
+        a, b, width = (u + up - mean) * inverse, (u - down - mean) * inverse, (up + down) * inverse
+        log_mass = F.logsigmoid(a) + F.logsigmoid(-b) + torch.log(-torch.expm1(-width))
+        log_weight = logits.log_softmax(self.dim)
+        _, log_atom = _atom_mass(u, log_weight, self)
+        each = log_mass + log_weight.narrow(self.dim, 0, self.components)
+        return torch.cat([each, log_atom], self.dim).logsumexp(self.dim)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
         means, log_scales, logits = self.parts()
@@ -114,14 +129,15 @@ class _LogisticMixtureMass(torch.autograd.Function):
 
     made in the forward pass, because autograd would keep and revisit two dozen tensors of this size. Each pass over one
     costs its time: hence the operations in place, the exponentials used twice, and no masks, whose conversion from
-    truth values takes longer than what they mask.
+    truth values takes longer than what they mask. To autograd that gradient would be a constant: where it is to be
+    differentiated itself, it is made anew by what autograd knows.
     """
 
     @staticmethod
     def forward(ctx, u, parameters, mixture):  # noqa: ANN001, ANN205 (autograd's own signature)
         dim, k = mixture.dim, mixture.components
         mean, raw_log_scale, logits = parameters.split(mixture.sizes, dim)
-        learns = any(ctx.needs_input_grad)
+        learns = ctx.needs_input_grad[1]
         gradient = torch.empty_like(parameters if learns else logits, memory_format=torch.contiguous_format)
         to_mean, to_log_scale, to_logits = gradient.split(mixture.sizes, dim) if learns else (gradient,) * 3
         log_scale = raw_log_scale.clamp(*mixture.bounds)
@@ -143,23 +159,33 @@ class _LogisticMixtureMass(torch.autograd.Function):
             to_log_scale.mul_(torch.eq(raw_log_scale, log_scale, out=inverse))  # no gradient beyond the bounds
             weight.div_(-norm).narrow(dim, 0, k).add_(share)
             weight.scatter_add_(dim, place, atom_share.div_(total))
-            ctx.save_for_backward(gradient)
-            ctx.dim = dim
+            ctx.save_for_backward(gradient, u, parameters)
+            ctx.dim, ctx.said = dim, (k, mixture.levels, dim, mixture.atoms, mixture.bounds)
         return total.div_(norm).log_().add_(top).squeeze(dim)
 
     @staticmethod
     def backward(ctx, gradient):  # noqa: ANN001, ANN205
-        return None, gradient.unsqueeze(ctx.dim) * ctx.saved_tensors[0], None
+        slope, u, parameters = ctx.saved_tensors
+        if not torch.is_grad_enabled():  # as it is with create_graph=True alone
+            return None, gradient.unsqueeze(ctx.dim) * slope, None
+        log_mass = DiscretizedLogisticMixture(parameters, *ctx.said).differentiable_log_prob(u)
+        return None, torch.autograd.grad(log_mass, parameters, gradient, create_graph=True)[0], None
 
 
 def _edges(u: Tensor, mean: Tensor, inverse: Tensor, step: float) -> tuple[Tensor, Tensor, Tensor]:
     """−a, b and a − b, in scales: how far the edges of u's interval are from the means."""
-    up = u.sub(1 - step / 2).clamp_min_(0).mul_(FAR).add_(step / 2)  # far out on the last level
-    down = torch.rsub(u, step / 2).clamp_min_(0).mul_(FAR).add_(step / 2)  # and on the first
+    up, down = _reach(u, step)
     centre = (mean - u).mul_(inverse)
     minus_a = torch.addcmul(centre, up, inverse, value=-1)
     b = centre.addcmul_(down, inverse).neg_()
     return minus_a, b, inverse * up.add_(down)
+
+
+def _reach(u: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """How far u's interval reaches up and down from u: half a step, but far out at the ends of the grid."""
+    up = u.sub(1 - step / 2).clamp_min_(0).mul_(FAR).add_(step / 2)
+    down = torch.rsub(u, step / 2).clamp_min_(0).mul_(FAR).add_(step / 2)
+    return up, down
 
 
 def _log_mass(minus_a: Tensor, b: Tensor, upper: Tensor, lower: Tensor, inside: Tensor) -> Tensor:

@@ -131,7 +131,8 @@ class Iwae(Objective):
     def _doubly_reparameterized(self, draw: Draw, decoded: Decoded, bound: Tensor) -> Tensor:
         """The value of −bound whose gradient uses w̃ᵢ for the decoder and prior, and w̃ᵢ² along the path through z.
 
-        In a ladder the lower posteriors depend on the upper z too, and this would be biased (Bauer & Mnih 2021).
+        In a ladder the lower posteriors depend on the upper z too, and this would be biased (Bauer & Mnih 2021). Both
+        are held constant: what autograd would call the gradient's own derivative is none, and raises ``UserError``.
         """
         if len(draw.groups) > 1:
             raise UserError(
@@ -143,4 +144,15 @@ class Iwae(Objective):
         if z.requires_grad:  # the path z = μ + σε reaches only the encoder: scale what flows back along it
             z.register_hook(lambda gradient: share.unsqueeze(-1) * gradient)
         surrogate = (share * log_weight).sum(0)
-        return -(surrogate - surrogate.detach() + bound.detach())
+        loss = -(surrogate - surrogate.detach() + bound.detach())
+        if loss.requires_grad:
+            loss.register_hook(_refuse_to_be_differentiated)
+        return loss
+
+
+def _refuse_to_be_differentiated(gradient: Tensor) -> None:
+    if torch.is_grad_enabled():  # as it is with create_graph=True alone
+        raise UserError(
+            "objective.gradient=doubly_reparameterized has no second derivatives: use reparameterized, or leave out "
+            "create_graph."
+        )

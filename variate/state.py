@@ -49,5 +49,6 @@ def restore(trainer: "Trainer", state: dict) -> None:
         setattr(trainer, name, state["numbers"][name])
     trainer.tally = Tally(**{name: copy.deepcopy(state["numbers"][name]) for name in TALLIED})
     trainer.tally.worst_run = trainer.tally.bad_run
+    trainer.tally.sums.pop("skipped", None)  # which older versions counted here too
     start = state["numbers"].get("start")
     trainer.start = {"tensors": parts["start"], "numbers": start} if start else None

@@ -11,13 +11,16 @@ from variate.data.schema import Schema
 from variate.objectives import Terms
 from variate.processes import Processes
 
-__all__ = ["Outcome", "Tally", "in_raw_units", "means", "total_terms"]
+__all__ = ["Outcome", "Tally", "in_raw_units", "means", "recorded", "total_terms"]
 
 SIGNS = {"bound_nats": 1, "elbo_nats": 1, "distortion_nats": -1}  # of a log-density in each term
 
 
 class Outcome(NamedTuple):
-    """What a step leaves behind on the device: the sums of its terms, 1.0 if it was skipped; and of how many rows."""
+    """What a step leaves behind on the device: the sums of its terms, 1.0 if it was skipped; and of how many rows.
+
+    Rows that were drawn beside the epoch's own do not count.
+    """
 
     names: list[str]
     sums: Tensor
@@ -34,7 +37,7 @@ class Tally:
     >>> tally = Tally()
     >>> outcome = Outcome(["elbo_nats"], torch.tensor([-8.0]), skipped=torch.tensor(0.0), rows=4)
     >>> tally.add([outcome, outcome], Processes())
-    {'elbo_nats': -16.0, 'rows': 8.0, 'skipped': 0.0}
+    {'elbo_nats': -16.0, 'rows': 8.0}
     >>> tally.end_epoch()
     {'elbo_nats': -2.0}
     """
@@ -45,19 +48,19 @@ class Tally:
     worst_run: int = 0
 
     def add(self, outcomes: list[Outcome], group: Processes) -> dict[str, float]:
-        """What these steps add up to in all processes, with "rows" and "skipped": fetched from the device at one go.
+        """What these steps add up to in all processes, with "rows" of them: fetched from the device at one go.
 
         Steps that were skipped count no rows.
         """
         table = torch.stack([torch.cat([told.sums, told.skipped.unsqueeze(0)]) for told in outcomes]).tolist()
-        fresh = dict.fromkeys([*outcomes[0].names, "rows", "skipped"], 0.0)
+        fresh = dict.fromkeys([*outcomes[0].names, "rows"], 0.0)
         for told, (*sums, skipped) in zip(outcomes, table, strict=True):
             self.bad_run = self.bad_run + 1 if skipped else 0
             self.worst_run = max(self.worst_run, self.bad_run)
             self.skipped += int(skipped)
-            fresh["skipped"] += skipped / group.count  # all of them skip a step together
-            for name, total in zip((*told.names, "rows"), (*sums, told.rows), strict=True):
-                fresh[name] += total if math.isfinite(total) and not skipped else 0.0
+            if not skipped:
+                for name, total in zip((*told.names, "rows"), (*sums, told.rows), strict=True):
+                    fresh[name] += total
         fresh = dict(zip(fresh, group.total(list(fresh.values())), strict=True))
         for name, total in fresh.items():
             self.sums[name] = self.sums.get(name, 0.0) + total
@@ -71,15 +74,23 @@ class Tally:
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:
-    """Sums over "rows" of them → means, without what is counted beside the terms."""
-    rows = max(sums.get("rows", 0.0), 1.0)
-    return {name: total / rows for name, total in sums.items() if name not in ("rows", "skipped")}
+    """Sums over "rows" of them → means; NaN over no rows at all."""
+    rows = sums.get("rows", 0.0)
+    return {name: total / rows if rows else math.nan for name, total in sums.items() if name != "rows"}
 
 
-def total_terms(terms: Terms) -> tuple[list[str], Tensor]:
-    """The names of the terms that exist, and their sums over the rows, on the device; rates are summed over groups."""
+def recorded(terms: dict[str, float]) -> dict[str, float | None]:
+    """What others are told: ``None`` for a mean over no rows, and for one over a row of probability 0."""
+    return {name: mean if math.isfinite(mean) else None for name, mean in terms.items()}
+
+
+def total_terms(terms: Terms, rows: int | None = None) -> tuple[list[str], Tensor]:
+    """The names of the terms that exist, and their sums over the first ``rows`` (``None``: all), on the device.
+
+    Rates are summed over groups.
+    """
     known = {name: value for name, value in terms._asdict().items() if value is not None}
-    return list(known), torch.stack([v if v.dim() == 1 else v.sum(-1) for v in known.values()]).sum(-1)
+    return list(known), torch.stack([v if v.dim() == 1 else v.sum(-1) for v in known.values()])[:, :rows].sum(-1)
 
 
 def in_raw_units(terms: dict[str, float], schema: Schema) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import copy
 import math
 import threading
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from variate.precision import products
 from variate.processes import Processes
 from variate.progress import Progress
 from variate.stopping import Clock, asked_to_stop
-from variate.tally import Outcome, Tally, in_raw_units, means, total_terms
+from variate.tally import Outcome, Tally, in_raw_units, means, recorded, total_terms
 
 __all__ = ["Interrupted", "Step", "Trainer"]
 
@@ -163,7 +164,11 @@ class Trainer:
             self.drawn_from, self.redrawn = rows.binarized("static").to(rows.values.device), "none"
 
     def learn_from(self, rows: Dataset) -> None:
-        """Every row once, the last few too: learning from a stream that has no epochs."""
+        """Every row once, the last few too: learning from a stream that has no epochs.
+
+        Raises ``UserError`` where no step stays finite, and is then as it was before; warns where some do not.
+        """
+        before, learned_before, skipped = state.capture(self), self.train_data, self.tally.skipped
         self._draw_from(rows)
         outcomes = []
         order = noise.permutation(self.seed, "stream", self.step, n=len(rows)).to(self.device)
@@ -176,6 +181,14 @@ class Trainer:
                     outcomes = []
             if outcomes:
                 self._settle(outcomes)
+        steps, skipped = self.step - before["numbers"]["step"], self.tally.skipped - skipped
+        told = f"{skipped:,} of {steps:,} steps over {len(rows):,} rows met gradients that are not finite"
+        if skipped == steps:
+            state.restore(self, before)
+            self._draw_from(learned_before)
+            raise UserError(f"nothing was learned, since {told}: look for extreme values in these rows.")
+        if skipped:
+            warnings.warn(f"{told} and were left out: look for extreme values in these rows.", stacklevel=2)
 
     def _interrupted(self, clock: Clock) -> Interrupted:
         clock.save()
@@ -194,7 +207,7 @@ class Trainer:
         outcomes: list[Outcome] = []
         while self.step < end:
             place = (self.step % self.steps_per_epoch) * self.batch_size
-            outcomes.append(self._one_step(self._with_labelled(order[place : place + self.batch_size])))
+            outcomes.append(self._one_step(*self._with_labelled(order[place : place + self.batch_size])))
             if self.step % CHECK_EVERY == 0 or self.step == end:
                 self._look(outcomes, bar)
                 outcomes = []
@@ -210,35 +223,39 @@ class Trainer:
                     return "time"
         return "done"
 
-    def _with_labelled(self, index: Tensor) -> Tensor:
+    def _with_labelled(self, index: Tensor) -> tuple[Tensor, ...]:
         """The rows of a step, and beside them some with a label, where a labelling would else see hardly any."""
         labelling, labels = self.model.labelling, self.train_data.labels
         if labelling is None or labels is None or self.labelled is None or not labelling.rows:
-            return index
+            return (index,)
         generator = noise.generator(self.seed, "labelled", self.step)
         chosen = torch.randint(len(self.labelled), (labelling.rows,), generator=generator)
-        return torch.cat([index, self.labelled[chosen.to(self.device)]])
+        return index, self.labelled[chosen.to(self.device)]
 
-    def _one_step(self, index: Tensor) -> Outcome:
-        """One optimiser step; a non-finite gradient leaves weights and moments alone, without a sync."""
+    def _one_step(self, own: Tensor, *beside: Tensor) -> Outcome:
+        """One optimiser step; a non-finite gradient leaves weights and moments alone, without a sync.
+
+        It learns from its ``own`` rows and from those ``beside`` them; its figures are of its own.
+        """
+        index = torch.cat([own, *beside])
         parts = self.group.parts(len(index), self.training.accumulate)
+        counts = [len(range(*part.indices(len(own)))) for part in parts]
         names, sums = [], []
-        for place, part in enumerate(parts):
+        for place, (part, count) in enumerate(zip(parts, counts, strict=True)):
             # the processes put their gradients together once, with the last piece
             alone = self.group.count > 1 and place + 1 < len(parts)
             with self.differentiated.no_sync() if alone else nullcontext():  # pyright: ignore[reportCallIssue] (DDP's)
-                names, total = self._differentiate(index, part)
+                names, total = self._differentiate(index, part, count)
                 sums.append(total)
         norm = self._clipped_norm()
         skipped = torch.isnan(norm - norm).to(torch.float32)  # of infinite norms too
         self.optimizer.step(self.learning_rate(), skipped)
         self._forget_gradients()
         self.step += 1
-        rows = sum(len(range(*part.indices(len(index)))) for part in parts)
-        return Outcome(names, sums[0] if len(sums) == 1 else torch.stack(sums).sum(0), skipped, rows)
+        return Outcome(names, sums[0] if len(sums) == 1 else torch.stack(sums).sum(0), skipped, sum(counts))
 
-    def _differentiate(self, index: Tensor, part: slice) -> tuple[list[str], Tensor]:
-        """The gradient of this part of a batch is added to the weights'; its terms' names and sums."""
+    def _differentiate(self, index: Tensor, part: slice, count: int) -> tuple[list[str], Tensor]:
+        """The gradient of this part of a batch is added to the weights'; names and sums of its first rows' terms."""
         batch = self.drawn_from.batch(index, self.redrawn, self.seed, self.step, part=part)
         shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)[:, part]
@@ -250,7 +267,7 @@ class Trainer:
         if share != 1:
             loss = loss * share  # not backward(share), which imports a computer algebra system
         loss.backward()
-        return total_terms(terms)
+        return total_terms(terms, count)
 
     @torch.no_grad()
     def _clipped_norm(self) -> Tensor:
@@ -295,9 +312,9 @@ class Trainer:
         fresh = self._settle(outcomes)
         told = in_raw_units(means(fresh), self.train_data.schema)
         shown = "bound_nats" if "bound_nats" in told else "squared_error"
-        bar.advance(self.step - bar.done, **{shown: f"{told[shown]:.2f}"})
+        bar.advance(self.step - bar.done, **{shown: f"{told[shown]:.2f}" if fresh["rows"] else "none, steps skipped"})
         if self.on_steps is not None:
-            self.on_steps({"step": self.step} | told)
+            self.on_steps({"step": self.step} | recorded(told))
 
     def _settle(self, outcomes: list[Outcome]) -> dict[str, float]:
         """Fetch what the last steps did, refit what has a closed form, bring the averages up to date; the sums."""
@@ -308,8 +325,10 @@ class Trainer:
         return fresh
 
     def _refit(self, fresh: dict[str, float]) -> None:
-        if self.model.likelihood.wants_residuals and fresh["rows"]:
-            error = fresh["squared_error"] / fresh["rows"]
+        if not self.model.likelihood.wants_residuals:
+            return
+        error = means(fresh)["squared_error"]
+        if math.isfinite(error):
             self.model.likelihood.refit(error / max(1, self.train_data.schema.varying_size))
 
     def _roll_back(self, good: dict) -> int:
@@ -339,8 +358,8 @@ class Trainer:
             "seconds": round(self.seconds, 2),
             "skipped": self.tally.skipped,
             "improved": self.best_epoch == self.epoch,
-            "train": train,
-            "validation": valid,
+            "train": recorded(train),
+            "validation": recorded(valid),
         }
 
     @torch.inference_mode()

@@ -13,8 +13,11 @@ from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.errors import UserError
+from variate.estimate import LogLikelihood
 
 __all__ = ["evaluate"]
+
+ESTIMATED = ("log_likelihood_nats", "log_likelihood_se", "log_likelihood_mc_se", "bits_per_dim", "bits_per_dim_se")
 
 
 def evaluate(
@@ -31,8 +34,9 @@ def evaluate(
     ELBO, distortion, rate and active units on all rows; log p(x) by importance sampling with ``samples`` draws on a
     fixed, seeded subset of ``rows`` (None: all). ``log_likelihood_se`` is the standard error across rows,
     ``log_likelihood_mc_se`` its Monte-Carlo part alone. A conditional model adds ``conditional_log_likelihood_nats``,
-    log p(x|c), and its ELBO bounds that; ``log_likelihood_nats`` is log p(x) with the label summed out. A
-    deterministic autoencoder has no likelihood: it gets ``mse_per_dim``, in model units, beside PCA's.
+    log p(x|c), with errors of its own, and its ELBO bounds that; ``log_likelihood_nats`` is log p(x) with the label
+    summed out, which is not there where columns are known. A deterministic autoencoder has no likelihood: it gets
+    ``mse_per_dim``, in model units, beside PCA's.
     """
     if samples < 1 or (rows is not None and rows < 1):
         raise UserError(f"--samples {samples} and --rows {rows} must be at least 1.")
@@ -81,23 +85,19 @@ def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
     """log p(x), and log p(x|c) beside it; of a model conditional on columns, which cannot be summed out, log p(x|c)."""
     if run.labelled:
         total, given = estimate.log_likelihoods(run, chosen, samples, seed)
+        figures = _with_errors("", total, run) | _with_errors("conditional_", given, run)
     else:
-        total = given = estimate.log_likelihood(run, chosen, samples, seed)
-    figures = {
-        "log_likelihood_se": _finite(total.se),
-        "log_likelihood_mc_se": _finite(total.mean_mc_se),
-        "bits_per_dim_se": _finite(-estimate.bits_per_dim(total.se, run)),
-        "samples": samples,
-        "effective_samples": float(total.effective_samples.median()),
-        "log_likelihood_n": len(chosen),
-    }
-    if not run.conditional or run.labelled:
-        figures["log_likelihood_nats"] = total.mean
-        figures["bits_per_dim"] = estimate.bits_per_dim(total.mean, run)
-    if run.conditional:
-        figures["conditional_log_likelihood_nats"] = given.mean
-        figures["conditional_bits_per_dim"] = estimate.bits_per_dim(given.mean, run)
-    return figures
+        total = estimate.log_likelihood(run, chosen, samples, seed)
+        figures = _with_errors("conditional_" if run.conditional else "", total, run)
+    figures["effective_samples"] = float(total.effective_samples.median())
+    return figures | {"samples": samples, "log_likelihood_n": len(chosen)}
+
+
+def _with_errors(prefix: str, found: LogLikelihood, run: Run) -> dict:
+    """The mean of a log-likelihood, in nats and in bits/dim, and its errors."""
+    bits, error = (estimate.bits_per_dim(nats, run) for nats in (found.mean, found.se))
+    numbers = (found.mean, _finite(found.se), _finite(found.mean_mc_se), bits, _finite(-error))
+    return dict(zip((prefix + key for key in ESTIMATED), numbers, strict=True))
 
 
 def _finite(number: float) -> float | None:
@@ -107,7 +107,9 @@ def _finite(number: float) -> float | None:
 
 def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """The same figure of simple models fitted to the same training rows: PCA's error, or bits/dim by name."""
-    size, test = run.config["latent"]["size"], test.some()
+    size, whole, test = run.config["latent"]["size"], test, test.some()
+    if len(test) < len(whole):
+        say(f"the simple models are measured on {len(test):,} of the {len(whole):,} rows, as many as fit into memory")
     if run.deterministic:
         return {f"PCA, {size} components": baselines.pca_mse_per_dim(train, test, size)}
     name = "dynamic" if run.binarize == "expected" else run.binarize  # one draw b estimates E_b[log p(b)]
@@ -137,7 +139,7 @@ def command(
     Parameters
     ----------
     rows
-        a fixed, seeded subset for log p(x); the ELBO takes all rows.
+        a fixed, seeded subset for log p(x) and for the baselines; the ELBO takes all rows.
     compare_with_baselines
         fit simple models to the training rows too, and print their figures beside.
     train
@@ -150,7 +152,8 @@ def command(
         if train is None and test.part == "all":
             raise UserError(f"--baselines are fitted to the training rows: say with --train what {run} learned from.")
         whole = load(train or data.partition(":")[0], like=trained.schema)
-        figures["baselines"] = compare(trained, whole.split(trained.info["seed"])[0], test)
+        scored = test if trained.deterministic else test.subset(rows)  # the rows of the model's own figure
+        figures["baselines"] = compare(trained, whole.split(trained.info["seed"])[0], scored)
     print(json.dumps(figures, sort_keys=True) if json_ else table(figures))
     effective = figures.get("effective_samples", samples)
     if effective < estimate.FEW_EFFECTIVE <= samples:
@@ -164,6 +167,15 @@ def _error(number: float | None, digits: int) -> str:
     return "unknown" if number is None else f"{number:.{digits}f}"
 
 
+def _with_its_errors(name: str, found: dict, how: str) -> list[str]:
+    return [
+        f"{name}  {found['log_likelihood_nats']:>10.2f} nats = {found['bits_per_dim']:.4f} "
+        f"± {_error(found['bits_per_dim_se'], 4)} bits/dim",
+        f"               {how}; standard error {_error(found['log_likelihood_se'], 2)} nats across rows, "
+        f"{_error(found['log_likelihood_mc_se'], 3)} Monte Carlo alone",
+    ]
+
+
 def table(figures: dict) -> str:
     """The figures for people, a line each, with units and errors."""
     lines = [f"{figures['data']}, {figures['n']:,} rows; {figures['convention']}"]
@@ -175,17 +187,10 @@ def table(figures: dict) -> str:
             f"  rate         {figures['rate_nats']:>10.2f} nats, "
             f"{figures['active_units']} of {figures['latent_size']} units active",
         ]
+        how = f"importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows"
         for prefix, name in (("", "log p(x)     "), ("conditional_", "log p(x | c) ")):
             if f"{prefix}bits_per_dim" in figures:
-                lines.append(
-                    f"{name}  {figures[f'{prefix}log_likelihood_nats']:>10.2f} nats = "
-                    f"{figures[f'{prefix}bits_per_dim']:.4f} ± {_error(figures['bits_per_dim_se'], 4)} bits/dim"
-                )
-        lines.append(
-            f"               importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows; "
-            f"standard error {_error(figures['log_likelihood_se'], 2)} nats across rows, "
-            f"{_error(figures['log_likelihood_mc_se'], 3)} Monte Carlo alone"
-        )
+                lines += _with_its_errors(name, {key: figures[prefix + key] for key in ESTIMATED}, how)
     if "conditional_log_likelihood_nats" in figures:
         lines.append("               (the ELBO above bounds log p(x | c))")
     lines += [f"squared error  {figures['mse_per_dim']:>10.5f} per value at the posterior mean"]

@@ -170,11 +170,16 @@ def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
         return f"non-finite gradients: back to step {record['step']}, learning rate {record['learning_rate']:.2g}"
     shown = [f"epoch {record['epoch']}/{trainer.total_epochs}"]
     for part in ("train", "validation"):
-        if "elbo_nats" in record[part]:
-            nats, bits = record[part]["elbo_nats"], record[part]["elbo_bits_per_dim"]
-            shown.append(f"{part} ELBO {nats:.2f} nats = {bits:.4f} bits/dim")
+        name, of = ("ELBO", "elbo_nats") if "elbo_nats" in record[part] else ("squared error", "squared_error")
+        mean = record[part][of]
+        if mean is None:
+            shown.append(f"{part} {name} unknown")
+        elif name == "ELBO":
+            shown.append(f"{part} ELBO {mean:.2f} nats = {record[part]['elbo_bits_per_dim']:.4f} bits/dim")
         else:
-            shown.append(f"{part} squared error {record[part]['squared_error'] / whole.schema.size:.5f} per dim")
+            shown.append(f"{part} squared error {mean / whole.schema.size:.5f} per dim")
+    if record["skipped"]:
+        shown.append(f"skipped so far: {record['skipped']:,} steps whose gradients were not finite")
     shown.append(f"{record['seconds']:.0f} s")
     return ", ".join(shown)
 

@@ -52,7 +52,8 @@ def _legend(ax: Axes, theme: Theme, **options: Any) -> None:
 
 
 def curves(epochs: list[int], lines: dict[str, list[float]], up: str, best: int, theme: Theme) -> Figure:
-    """Lines over the epochs; the frame is that of all but the first tenth of them, which would squash the rest."""
+    """Lines over the epochs, with gaps at NaN; the frame is that of all but the first tenth of them, which would squash
+    the rest."""
     figure, axes = _chart(theme, 3.4)
     ax = axes[0, 0]
     colours = (theme.accent, theme.second)
@@ -61,8 +62,10 @@ def curves(epochs: list[int], lines: dict[str, list[float]], up: str, best: int,
         ax.plot(epochs, values, color=colour, linewidth=1.8, marker=marker, markersize=4, label=name)
     ax.axvline(best, color=theme.muted, linewidth=0.8, linestyle=(0, (2, 3)))
     late = np.array(list(lines.values()))[:, math.ceil(len(epochs) / 10) if len(epochs) > 3 else 0 :]
-    margin = 0.08 * (late.max() - late.min()) or 0.05 * abs(float(late.max())) or 1.0
-    ax.set_ylim(float(late.min() - margin), float(late.max() + margin))
+    low, high = np.nanmin(late, initial=math.inf), np.nanmax(late, initial=-math.inf)
+    if low <= high:
+        margin = 0.08 * (high - low) or 0.05 * abs(float(high)) or 1.0
+        ax.set_ylim(float(low - margin), float(high + margin))
     ax.grid(axis="y", color=theme.faint, linewidth=0.8)
     ax.spines["left"].set_visible(False)
     ax.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)

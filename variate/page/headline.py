@@ -43,7 +43,8 @@ def _likelihoods(found: Findings) -> list[tuple[str, str, str, str]]:
     f = found.figures
     prefix, law = ("", "log p(x)") if "bits_per_dim" in f else ("conditional_", "log p(x | c)")
     given = f"log p(x | c), the {found.told} given" if found.run.conditional else "log p(x)"
-    error = "" if f["bits_per_dim_se"] is None else f"± {f['bits_per_dim_se']:.3f} "
+    spread = f[f"{prefix}bits_per_dim_se"]
+    error = "" if spread is None else f"± {spread:.3f} "
     weighted = f"{_nats(f[f'{prefix}log_likelihood_nats'])}; importance weighting, {K}{f['samples']}, "
     weighted += f"{f['log_likelihood_n']:,} {found.which}rows" + (f"; the {found.told} given" if prefix else "")
     bounded = f"{_nats(f['elbo_nats'])}; bounds {given}; all {f['n']:,} {found.which}rows"

@@ -1,5 +1,7 @@
 """How learning went and, for a variational model, what each latent unit carries."""
 
+import math
+
 import numpy as np
 
 from variate import pictures
@@ -30,11 +32,15 @@ def _curves(found: Findings, records: list[dict]) -> Picture:
 
 
 def lines(run: Run, records: list[dict]) -> tuple[dict[str, list[float]], str]:
-    """What was learned, epoch by epoch, of the training rows and of the validation rows; what it is, with its unit."""
+    """What was learned, epoch by epoch, of the training rows and of the validation rows; what it is, with its unit.
+
+    NaN where an epoch has no mean.
+    """
     name, up, scale = "elbo_nats", "ELBO, nats per example", 1.0
     if name not in records[0]["validation"]:
         name, up, scale = "squared_error", "squared error per value", 1 / run.schema.size
-    return {part: [record[part][name] * scale for record in records] for part in ("train", "validation")}, up
+    means = {part: [record[part][name] for record in records] for part in ("train", "validation")}
+    return {part: [math.nan if mean is None else mean * scale for mean in line] for part, line in means.items()}, up
 
 
 def _units(found: Findings) -> Picture:
