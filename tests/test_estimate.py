@@ -17,6 +17,7 @@ from variate import cli, estimate, inference, noise
 from variate.apps.evaluate import evaluate
 from variate.apps.evaluate import table as table_of
 from variate.apps.fit import fit
+from variate.apps.report import report
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.load import load
@@ -400,18 +401,40 @@ def test_evaluate_tells_bits_per_dim_of_its_own_nats(kind):
     assert figures["n"] == len(data) and figures["samples"] == 3
 
 
+def test_a_mean_that_a_row_makes_infinite_is_null_and_said(tmp_path, capfd):
+    """A constant that is another in one row: its log p is −∞. Strict JSON, the table and the page say so."""
+    values = np.insert(table(60), 2, 7.25, axis=1)
+    trained = fit(values, out=tmp_path / "run", epochs=2, overrides=TINY)
+    values[3, 2] = 8
+    np.save(tmp_path / "odd.npy", values)
+    where = [str(tmp_path / "run"), str(tmp_path / "odd.npy")]
+    cli.main(["evaluate", *where, "--json", "--samples", "3"])
+    figures = json.loads(capfd.readouterr().out, parse_constant=lambda constant: pytest.fail(f"bare {constant}"))
+    assert figures["not_finite"] == 1 and figures["log_likelihood_nats"] is None and figures["elbo_nats"] is None
+    cli.main(["evaluate", *where, "--samples", "3"])
+    assert "no finite log p for 1 rows" in capfd.readouterr().out
+    cli.main(["score", *where, "--samples", "3", "--out", str(tmp_path / "scores.csv")])
+    assert "1 of 60 rows in " in capfd.readouterr().err
+    scores = np.genfromtxt(tmp_path / "scores.csv", delimiter=",", names=True)
+    assert scores["effective_samples"][3] == 0 and scores["log_likelihood_nats"][3] == -np.inf
+    assert "unknown" in report(trained, load(tmp_path / "odd.npy"), samples=3, out=tmp_path / "page").read_text()
+
+
 @pytest.mark.parametrize("kind", ["conditional", "bits"])
 def test_the_errors_of_log_p_given_the_label_are_its_own(kind, capsys):
-    """By numpy from the rows' own figures; the table prints each beside its estimate."""
+    """By numpy from the rows' own figures, equal rows together; the table prints each beside its estimate."""
     rows = data_of(kind).subset(40)
+    _, group = np.unique(rows.values.flatten(1).numpy(), axis=0, return_inverse=True)
     both = estimate.log_likelihoods(run(kind), rows, samples=3)
     figures = evaluate(run(kind), rows, samples=3, rows=None)
     for prefix, law in zip(("", "conditional_"), both, strict=True):
         nats, mc_se = law.nats.numpy(), law.mc_se.numpy()
-        assert figures[f"{prefix}log_likelihood_se"] == pytest.approx(nats.std(ddof=1) / math.sqrt(40))
-        assert figures[f"{prefix}log_likelihood_mc_se"] == pytest.approx(math.sqrt((mc_se**2).sum()) / 40)
+        shared = (np.bincount(group, mc_se) ** 2).sum()
+        error = math.sqrt(nats.var(ddof=1) / 40 + (shared - (mc_se**2).sum()) / 40**2)
+        assert figures[f"{prefix}log_likelihood_se"] == pytest.approx(error)
+        assert figures[f"{prefix}log_likelihood_mc_se"] == pytest.approx(math.sqrt(shared) / 40)
         bits_per_nat = 1 / (rows.schema.size * math.log(2))
-        assert figures[f"{prefix}bits_per_dim_se"] == pytest.approx(nats.std(ddof=1) / math.sqrt(40) * bits_per_nat)
+        assert figures[f"{prefix}bits_per_dim_se"] == pytest.approx(error * bits_per_nat)
     assert figures["conditional_log_likelihood_se"] != pytest.approx(figures["log_likelihood_se"], rel=1e-3)
     lines = table_of(figures).splitlines()
     place = next(number for number, line in enumerate(lines) if line.startswith("log p(x | c)"))

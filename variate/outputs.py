@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from variate.console import say
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.files import write_atomic
 
-__all__ = ["save_array", "save_columns", "save_pairs"]
+__all__ = ["save_array", "save_columns", "save_pairs", "tell_gaps"]
 
 
 def save_array(path: Path, values: np.ndarray, schema: Schema, columns: int | None = None) -> None:
@@ -49,6 +50,14 @@ def save_columns(path: Path, values: np.ndarray, names: list[str], together: boo
     else:
         raise UserError(f"--out {path} has no known extension: use one of .npy, .npz, .csv.")
     write_atomic(path, content)
+
+
+def tell_gaps(out: Path, found: np.ndarray) -> None:
+    """Say it where rows (n, …) hold what is no finite number."""
+    gaps = ~np.isfinite(found.reshape(len(found), -1)).all(1)
+    if gaps.any():
+        told = f"{int(gaps.sum()):,} of {len(found):,} rows in {out} hold no finite number"
+        say(f"{told}, the first of them is row {int(gaps.argmax())}")
 
 
 def _npy(values: np.ndarray) -> bytes:

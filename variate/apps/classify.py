@@ -12,7 +12,7 @@ from variate.console import say
 from variate.data.load import load
 from variate.errors import UserError
 from variate.files import write_atomic
-from variate.outputs import save_columns
+from variate.outputs import save_columns, tell_gaps
 
 __all__ = ["classify"]
 
@@ -49,6 +49,7 @@ def command(run: Path, data: options.Data, *, out: Path, samples: int = 16) -> N
     else:
         save_columns(out, probabilities, list(trained.schema.class_names), together=True)
     say(f"{len(labels):,} rows classified in {out}")
+    tell_gaps(out, probabilities)
 
 
 def _csv(labels: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]) -> bytes:

@@ -10,7 +10,7 @@ from variate import checkpoint, inference, options
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
-from variate.outputs import save_columns
+from variate.outputs import save_columns, tell_gaps
 
 __all__ = ["embed"]
 
@@ -49,3 +49,4 @@ def command(
     columns = [f"z{unit}{end}" for end in (["", "_sd"] if spread else [""]) for unit in range(size)]
     save_columns(out, found, columns, together=True)
     say(f"{len(found):,} embeddings of {size} numbers in {out}")
+    tell_gaps(out, found)

@@ -36,13 +36,14 @@ def evaluate(
     ``log_likelihood_mc_se`` its Monte-Carlo part alone. A conditional model adds ``conditional_log_likelihood_nats``,
     log p(x|c), with errors of its own, and its ELBO bounds that; ``log_likelihood_nats`` is log p(x) with the label
     summed out, which is not there where columns are known. A deterministic autoencoder has no likelihood: it gets
-    ``mse_per_dim``, in model units, beside PCA's.
+    ``mse_per_dim``, in model units, beside PCA's. A mean that is not finite is ``None``; ``not_finite`` counts the rows
+    whose log p is not.
     """
     if samples < 1 or (rows is not None and rows < 1):
         raise UserError(f"--samples {samples} and --rows {rows} must be at least 1.")
     test = load(data, labels, part="test", like=run.schema)
     figures = {"data": f"{test.name}:{test.part}", "n": len(test), "convention": convention(run)}
-    figures["mse_per_dim"] = mse_per_dim(run, test)
+    figures["mse_per_dim"] = _finite(mse_per_dim(run, test))
     if run.deterministic:
         return figures
     return figures | _elbo(run, test, seed) | _log_likelihood(run, test.subset(rows), samples, seed)
@@ -71,10 +72,10 @@ def _elbo(run: Run, test: Dataset, seed: int) -> dict:
     active = estimate.active_units(run, test)
     elbo = float(parts.elbo_nats.mean())
     return {
-        "elbo_nats": elbo,
-        "elbo_bits_per_dim": estimate.bits_per_dim(elbo, run),
-        "distortion_nats": float(parts.distortion_nats.mean()),
-        "rate_nats": float(parts.rate_nats.mean()),
+        "elbo_nats": _finite(elbo),
+        "elbo_bits_per_dim": _finite(estimate.bits_per_dim(elbo, run)),
+        "distortion_nats": _finite(float(parts.distortion_nats.mean())),
+        "rate_nats": _finite(float(parts.rate_nats.mean())),
         "unit_nats": [round(float(nats), 4) for nats in parts.unit_nats],
         "active_units": int(np.sum(active)),
         "latent_size": len(active),
@@ -90,18 +91,19 @@ def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
         total = estimate.log_likelihood(run, chosen, samples, seed)
         figures = _with_errors("conditional_" if run.conditional else "", total, run)
     figures["effective_samples"] = float(total.effective_samples.median())
+    figures["not_finite"] = int((~total.nats.isfinite()).sum())
     return figures | {"samples": samples, "log_likelihood_n": len(chosen)}
 
 
 def _with_errors(prefix: str, found: LogLikelihood, run: Run) -> dict:
     """The mean of a log-likelihood, in nats and in bits/dim, and its errors."""
     bits, error = (estimate.bits_per_dim(nats, run) for nats in (found.mean, found.se))
-    numbers = (found.mean, _finite(found.se), _finite(found.mean_mc_se), bits, _finite(-error))
-    return dict(zip((prefix + key for key in ESTIMATED), numbers, strict=True))
+    numbers = (found.mean, found.se, found.mean_mc_se, bits, -error)
+    return {prefix + key: _finite(number) for key, number in zip(ESTIMATED, numbers, strict=True)}
 
 
 def _finite(number: float) -> float | None:
-    """None for an error that one row or one sample cannot tell."""
+    """None for an error that one row or one sample cannot tell, and for a mean that some row has made infinite."""
     return number if math.isfinite(number) else None
 
 
@@ -154,7 +156,7 @@ def command(
         whole = load(train or data.partition(":")[0], like=trained.schema)
         scored = test if trained.deterministic else test.subset(rows)  # the rows of the model's own figure
         figures["baselines"] = compare(trained, whole.split(trained.info["seed"])[0], scored)
-    print(json.dumps(figures, sort_keys=True) if json_ else table(figures))
+    print(json.dumps(figures, sort_keys=True, allow_nan=False) if json_ else table(figures))
     effective = figures.get("effective_samples", samples)
     if effective < estimate.FEW_EFFECTIVE <= samples:
         say(
@@ -163,16 +165,16 @@ def command(
         )
 
 
-def _error(number: float | None, digits: int) -> str:
-    return "unknown" if number is None else f"{number:.{digits}f}"
+def _shown(number: float | None, digits: int, width: int = 0) -> str:
+    return f"{'unknown' if number is None else f'{number:.{digits}f}':>{width}}"
 
 
 def _with_its_errors(name: str, found: dict, how: str) -> list[str]:
     return [
-        f"{name}  {found['log_likelihood_nats']:>10.2f} nats = {found['bits_per_dim']:.4f} "
-        f"± {_error(found['bits_per_dim_se'], 4)} bits/dim",
-        f"               {how}; standard error {_error(found['log_likelihood_se'], 2)} nats across rows, "
-        f"{_error(found['log_likelihood_mc_se'], 3)} Monte Carlo alone",
+        f"{name}  {_shown(found['log_likelihood_nats'], 2, 10)} nats = {_shown(found['bits_per_dim'], 4)} "
+        f"± {_shown(found['bits_per_dim_se'], 4)} bits/dim",
+        f"               {how}; standard error {_shown(found['log_likelihood_se'], 2)} nats across rows, "
+        f"{_shown(found['log_likelihood_mc_se'], 3)} Monte Carlo alone",
     ]
 
 
@@ -181,18 +183,20 @@ def table(figures: dict) -> str:
     lines = [f"{figures['data']}, {figures['n']:,} rows; {figures['convention']}"]
     if "elbo_nats" in figures:
         lines += [
-            f"ELBO           {figures['elbo_nats']:>10.2f} nats = "
-            f"{figures['elbo_bits_per_dim']:.4f} bits/dim, all rows",
-            f"  distortion   {figures['distortion_nats']:>10.2f} nats",
-            f"  rate         {figures['rate_nats']:>10.2f} nats, "
+            f"ELBO           {_shown(figures['elbo_nats'], 2, 10)} nats = "
+            f"{_shown(figures['elbo_bits_per_dim'], 4)} bits/dim, all rows",
+            f"  distortion   {_shown(figures['distortion_nats'], 2, 10)} nats",
+            f"  rate         {_shown(figures['rate_nats'], 2, 10)} nats, "
             f"{figures['active_units']} of {figures['latent_size']} units active",
         ]
         how = f"importance weighting, k = {figures['samples']}, {figures['log_likelihood_n']:,} rows"
         for prefix, name in (("", "log p(x)     "), ("conditional_", "log p(x | c) ")):
             if f"{prefix}bits_per_dim" in figures:
                 lines += _with_its_errors(name, {key: figures[prefix + key] for key in ESTIMATED}, how)
+    if figures.get("not_finite"):
+        lines.append(f"               (no finite log p for {figures['not_finite']:,} rows: `variate score` says which)")
     if "conditional_log_likelihood_nats" in figures:
         lines.append("               (the ELBO above bounds log p(x | c))")
-    lines += [f"squared error  {figures['mse_per_dim']:>10.5f} per value at the posterior mean"]
+    lines += [f"squared error  {_shown(figures['mse_per_dim'], 5, 10)} per value at the posterior mean"]
     lines += [f"  {name:<28} {value:>8.4f}" for name, value in figures.get("baselines", {}).items()]
     return "\n".join(lines)

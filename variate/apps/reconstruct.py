@@ -9,7 +9,7 @@ from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.outputs import save_pairs
+from variate.outputs import save_pairs, tell_gaps
 
 __all__ = ["reconstruct"]
 
@@ -36,3 +36,4 @@ def command(
     values = reconstruct(trained, chosen)
     save_pairs(out, chosen.values.numpy(), values, trained.schema)
     say(f"{len(chosen)} reconstructions in {out}")
+    tell_gaps(out, values)

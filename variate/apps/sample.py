@@ -15,7 +15,7 @@ from variate.console import say
 from variate.data.infer import infer_known
 from variate.data.schema import Schema
 from variate.errors import UserError, suggest
-from variate.outputs import save_array
+from variate.outputs import save_array, tell_gaps
 
 __all__ = ["sample"]
 
@@ -122,3 +122,4 @@ def command(
     columns = len(parse_condition(trained, condition)) if condition is not None else 0
     save_array(out, values, trained.schema, columns if columns > 1 else None)
     say(f"{n} {'means' if mean else 'draws'} in {out}")
+    tell_gaps(out, values)

@@ -9,7 +9,7 @@ from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
 from variate.errors import UserError
-from variate.outputs import save_columns
+from variate.outputs import save_columns, tell_gaps
 
 __all__ = ["score"]
 
@@ -64,4 +64,6 @@ def command(
             f"{few:,} rows rest on fewer than {estimate.FEW_EFFECTIVE} effective samples: their log p(x) is too low, "
             f"and its error larger than it says; raise --samples above {samples}"
         )
-    say(f"{len(next(iter(scores.values()))):,} scores in {out}: {', '.join(scores)}")
+    found = next(iter(scores.values()))
+    say(f"{len(found):,} scores in {out}: {', '.join(scores)}")
+    tell_gaps(out, found)

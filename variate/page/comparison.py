@@ -17,7 +17,7 @@ def draw(found: Findings) -> Section:
     if not any(map(math.isfinite, found.baselines.values())):
         return Section(TITLE, "", [])
     own, value, across, caption = _reconstruction(found) if found.run.deterministic else _likelihood(found)
-    scores = {own: value} | found.baselines
+    scores = {own: math.nan if value is None else value} | found.baselines
     left_out = [name for name, score in scores.items() if not math.isfinite(score)]
     if left_out:
         caption += f" Not finite, and so not drawn: {', '.join(left_out)}."
@@ -25,13 +25,13 @@ def draw(found: Findings) -> Section:
     return Section(TITLE, "", [Picture("comparison", "How well it predicts.", caption, *chart)])
 
 
-def _reconstruction(found: Findings) -> tuple[str, float, str, str]:
+def _reconstruction(found: Findings) -> tuple[str, float | None, str, str]:
     """(name, figure, axis, caption)."""
     caption = f"All {found.which}rows, reconstructed; PCA {FITTED}. Smaller is better."
     return "this autoencoder", found.figures["mse_per_dim"], "squared error per value", caption
 
 
-def _likelihood(found: Findings) -> tuple[str, float, str, str]:
+def _likelihood(found: Findings) -> tuple[str, float | None, str, str]:
     rows = f"The same {found.figures['log_likelihood_n']:,} {found.which}rows"
     caption = f"{rows}; the others by maximum likelihood, {FITTED}. Smaller is better."
     if found.run.schema.levels:

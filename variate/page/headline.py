@@ -1,7 +1,7 @@
 """The model in one sentence, and the figures that matter most."""
 
 from variate.page.findings import Findings
-from variate.page.words import signed
+from variate.page.words import fixed
 
 __all__ = ["cards", "summary"]
 
@@ -32,7 +32,8 @@ def cards(found: Findings) -> list[tuple[str, str, str, str]]:
 
 def _errors(found: Findings) -> list[tuple[str, str, str, str]]:
     own = found.figures["mse_per_dim"]
-    listed = [(f"{own:.3g}", "per value", "squared error", f"{found.figures['n']:,} {found.which}rows, in model units")]
+    shown = "unknown" if own is None else f"{own:.3g}"
+    listed = [(shown, "per value", "squared error", f"{found.figures['n']:,} {found.which}rows, in model units")]
     for name, error in found.baselines.items():
         ratio = f"{error / own:.2g} times as much, on the same rows" if own else "on the same rows"
         listed.append((f"{error:.3g}", "per value", name, ratio))
@@ -50,11 +51,11 @@ def _likelihoods(found: Findings) -> list[tuple[str, str, str, str]]:
     bounded = f"{_nats(f['elbo_nats'])}; bounds {given}; all {f['n']:,} {found.which}rows"
     active = (str(f["active_units"]), f"of {f['latent_size']}", "latent units active")
     return [
-        (signed(f"{f[f'{prefix}bits_per_dim']:.3f}"), f"{error}bits/dim", law, weighted),
-        (signed(f"{f['elbo_bits_per_dim']:.3f}"), "bits/dim", "ELBO", bounded),
-        (*active, f"carrying {f['rate_nats']:.1f} nats"),
+        (fixed(f[f"{prefix}bits_per_dim"], ".3f"), f"{error}bits/dim", law, weighted),
+        (fixed(f["elbo_bits_per_dim"], ".3f"), "bits/dim", "ELBO", bounded),
+        (*active, f"carrying {fixed(f['rate_nats'], '.1f')} nats"),
     ]
 
 
-def _nats(value: float) -> str:
-    return signed(f"{value:,.2f} nats")
+def _nats(value: float | None) -> str:
+    return f"{fixed(value, ",.2f")} nats"

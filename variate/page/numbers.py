@@ -31,6 +31,7 @@ EXPLAINED = {  # figure → (label, note), in the order of the table
     "samples": ("· samples k", "draws of z per row"),
     "effective_samples": ("· effective ones", "in the median row; near 1, log p is higher than it says"),
     "log_likelihood_n": ("· rows", "all, or a fixed, seeded subset"),
+    "not_finite": ("· not finite", "of these rows: no mean has a value beside them"),
     "elbo_nats": ("ELBO", "nats per example, all rows, one draw of z each"),
     "elbo_bits_per_dim": ("· in bits/dim", ""),
     "distortion_nats": ("· distortion", "nats, −E[log p(x | z)]"),

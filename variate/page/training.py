@@ -48,7 +48,8 @@ def _units(found: Findings) -> Picture:
     caption = f"Mean KL of each unit's q(z | x) to its p(z) over {len(found.rows):,} {found.which}rows, sorted; "
     caption += f"{found.active.sum()} of {len(nats)} units {'is' if found.active.sum() == 1 else 'are'} active: "
     caption += "the posterior mean varies by more than 0.01."
-    if nats.sum() > 1.05 * found.figures["rate_nats"]:
-        caption += f" Units that go together say the same: all of them carry {found.figures['rate_nats']:.1f} nats."
+    rate = found.figures["rate_nats"]
+    if rate is not None and nats.sum() > 1.05 * rate:
+        caption += f" Units that go together say the same: all of them carry {rate:.1f} nats."
     drawn = pictures.both(charts.unit_bars, nats, found.active)
     return Picture("units", "What each latent unit carries.", caption, *drawn)
