@@ -58,4 +58,4 @@ def _likelihoods(found: Findings) -> list[tuple[str, str, str, str]]:
 
 
 def _nats(value: float | None) -> str:
-    return f"{fixed(value, ",.2f")} nats"
+    return f"{fixed(value, ',.2f')} nats"
