@@ -30,11 +30,13 @@ from variate.errors import UserError, suggest
 from variate.model import Model
 from variate.networks.layers import ShowAtoms
 from variate.precision import PRECISIONS
+from variate.start import some_of
 
 __all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
 
 LARGEST, MOST_LAYERS = 10_000_000, 1024
 MOST_WARMUP_STEPS = 300
+FEW_COLUMNS = 4
 OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
 OWN = "own"  # the file in networks/ for modules that the user brings
 RECIPES = Path(__file__).parent / "recipes"
@@ -149,8 +151,11 @@ def recipes() -> list[str]:
 
 
 def default_recipe(schema: Schema) -> str:
-    """ "vae" (convolutional) where every axis of places has 8 or more, "vector" for everything else."""
-    return "vae" if schema.axes.spatial and min(schema.tensor_shape[1:]) >= 8 else "vector"
+    """ "vae" (convolutional) where every axis of places has 8 or more; "few-columns" for vectors of up to four real
+    numbers; "vector" for everything else."""
+    if schema.axes.spatial:
+        return "vae" if min(schema.tensor_shape[1:]) >= 8 else "vector"
+    return "few-columns" if schema.size <= FEW_COLUMNS and not schema.is_mass else "vector"
 
 
 def load_recipe(recipe: str | os.PathLike[str], overrides: list[str] | None = None) -> dict[str, dict]:
@@ -195,16 +200,54 @@ def _parse_override(override: str) -> tuple[str, str, object]:
 
 
 def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
-    """Replace "auto" by what suits the training rows: networks, the latent's size, the likelihood, the warm-up."""
-    config = config | {"objective": _objective(config, rows)}
+    """Replace "auto" by what suits the training rows: networks, the latent's size and start, the likelihood, the
+    warm-up."""
     config = config | {part: _network_for(rows.schema, part, config[part]) for part in _auto(config)}
     if config["latent"].get("size") == "auto":
-        size = 32 if rows.schema.axes.spatial else max(1, min(16, rows.schema.size // 2))
-        config = config | {"latent": config["latent"] | {"size": size}}
-    if config["likelihood"].get("name") != "auto":
-        return config
-    chosen = likelihoods.default_for(model_schema(config, rows.schema), rows.values)
-    return config | {"likelihood": chosen | {k: v for k, v in config["likelihood"].items() if k != "name"}}
+        config = config | {"latent": config["latent"] | {"size": _latent_size(config, rows.schema)}}
+    config = config | {"likelihood": _likelihood(config, rows)}
+    config = config | {"latent": _latent(config)}
+    return config | {"objective": _objective(config, rows)}
+
+
+def _latent_size(config: dict[str, dict], schema: Schema) -> int:
+    """Half as many as columns; where a model may start at the principal components, all of them."""
+    if schema.axes.spatial:
+        return 32
+    return max(1, min(16, schema.size if "start" in config["latent"] else schema.size // 2))
+
+
+def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
+    """What suits the values; of what a name stands for, the numbers that suit the rows."""
+    said = config["likelihood"]
+    if said.get("name") == "auto":
+        chosen = likelihoods.default_for(model_schema(config, rows.schema), rows.values)
+        if chosen["name"] == "gaussian" and _starts_linear(config) and likelihoods.has_far_outliers(some_of(rows).target):
+            chosen = {"name": "johnson_su"}
+        said = chosen | {key: value for key, value in said.items() if key != "name"}
+    cls = registry(likelihoods, likelihoods.Likelihood).get(str(said.get("name")))
+    return (cls.suited(lambda: some_of(rows).target) if cls else {}) | said
+
+
+def _latent(config: dict[str, dict]) -> dict:
+    """Where it starts: at the principal components where the networks and the law of the values let it."""
+    said = config["latent"]
+    if said.get("start") != "auto":
+        return said
+    law = registry(likelihoods, likelihoods.Likelihood).get(str(config["likelihood"].get("name")))
+    linear = law is not None and law.has_location and _starts_linear(config)
+    return said | {"start": "principal" if linear else "random"}
+
+
+def _starts_linear(config: dict[str, dict]) -> bool:
+    """Whether a model may start at the principal components, as far as its networks and its latent say: what the
+    networks give has to end with what they read, the code has to have a density, and the prior to be fitted."""
+    return (
+        config["latent"].get("start") in ("auto", "principal")
+        and all(config[part].get("name") == "mlp" and config[part].get("skip") is True for part in ("encoder", "decoder"))
+        and config["posterior"].get("name") != "point"
+        and config["prior"].get("name") != "standard"
+    )
 
 
 def _objective(config: dict[str, dict], rows: Dataset) -> dict:
@@ -218,7 +261,9 @@ def _objective(config: dict[str, dict], rows: Dataset) -> dict:
 
 
 def _warmup_steps(config: dict[str, dict], rows: int) -> int:
-    """A fifth of a short run, and enough of a long one."""
+    """A fifth of a short run, and enough of a long one; none where the code has a law from the start."""
+    if config["latent"].get("start") == "principal":
+        return 0
     training = _call(Training, (), config["train"], "train")
     return min(MOST_WARMUP_STEPS, training.total_epochs(rows) * training.steps_per_epoch(rows) // 5)
 
@@ -283,20 +328,36 @@ def build(
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 65536:
             raise UserError(f"latent.size={size!r} must be a whole number of at least 1.")
         posterior = _make("posterior", config, known, encoder.features[0], size)
-        latent = known["latent"][_name("latent", config, known)](posterior, _make("prior", config, known, size, wide))
-        _check_keys(config["latent"], {"name", "size"}, "latent")
+        latent = _latent_of(config, known, posterior, _make("prior", config, known, size, wide))
         decoder = _network("decoder", config, known, modules or {}, latent.code_size, scored.tensor_shape, wide)
         likelihood = _make("likelihood", config, known, decoder.features, scored)
         labelling = _optional("labelling", config, known, latent.code_size, _class_counts(config, schema))
-        model = Model(encoder, latent, decoder, likelihood, context, labelling)
+        shown = encoder if config["encoder"]["name"] == OWN else likelihood.shown(encoder)
+        model = Model(shown, latent, decoder, likelihood, context, labelling)
     objective = _make("objective", config, known)
-    _check_together(config, objective)
+    _check_together(config, objective, likelihood)
     return model, objective, _call(Training, (), config["train"], "train")
 
 
-def _check_together(config: dict[str, dict], objective: objectives.Objective) -> None:
+def _latent_of(
+    config: dict[str, dict], known: dict[str, dict[str, type]], posterior: latents.Posterior, prior: latents.Prior
+) -> latents.Latent:
+    """The latent with the keywords that are its own; ``size`` is its parts'."""
+    said, cls = config["latent"], known["latent"][_name("latent", config, known)]
+    _check_keys(said, {"name", "size"} | _keywords(cls), "latent")
+    return _call(cls, (posterior, prior), {k: v for k, v in said.items() if k not in ("name", "size")}, "latent")
+
+
+def _check_together(
+    config: dict[str, dict], objective: objectives.Objective, likelihood: likelihoods.Likelihood
+) -> None:
     """What each makes sense by itself and not with the other."""
     name = {section: said.get("name") for section, said in config.items()}
+    if config["latent"].get("start") == "principal" and not (_starts_linear(config) and likelihood.has_location):
+        raise UserError(
+            "latent.start=principal needs encoder.name=mlp and decoder.name=mlp with skip=true, a posterior and a prior "
+            "that learn a density, and a likelihood of real numbers: use latent.start=random."
+        )
     if objective.is_bound == (name["posterior"] == "point"):
         raise UserError(
             f"objective.name={name['objective']} does not go with posterior.name={name['posterior']}: reconstruction "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from variate import config, inference, train
+from variate import config, inference, start, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.infer import spread_or_one
@@ -17,7 +17,6 @@ from variate.processes import Processes, device_of
 
 __all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
-START_ROWS, START_VALUES = 1000, 1 << 24  # at most, that a likelihood is shown before the first step
 PRIOR_ROWS = 20_000  # codes that an autoencoder's prior is fitted to
 UNSAVED = Path("unsaved", "model.safetensors")
 
@@ -64,8 +63,7 @@ def _assembled(
     modules: dict[str, nn.Module] | None,
 ) -> train.Trainer:
     model, objective, training = config.build(settings, train_rows.schema, seed, modules)
-    some = train_rows.subset(max(1, min(START_ROWS, START_VALUES // train_rows.schema.size)))
-    model.likelihood.start_at(some.batch(slice(None)).target)
+    start.start_at(model, train_rows)
     name, place = settings["data"]["binarize"], group.device
     valid_rows = valid_rows.binarized(name)
     step = train.Step(model, objective).to(place)

@@ -6,9 +6,10 @@ Randomness is handed in, never drawn here: ``noise`` is standard normal, (n, B, 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -22,7 +23,7 @@ from variate.distributions import (
     kl_by_draws,
     kl_per_unit,
 )
-from variate.errors import UserError
+from variate.errors import UserError, suggest
 
 __all__ = [
     "Diagonal",
@@ -41,7 +42,9 @@ __all__ = [
 
 BEND = 8.0  # log scales stay within ±8
 START_SPREAD = 0.5  # of the means of a mixture, whose components start apart
+HELD_OUT, ROWS_PER_COMPONENT = 6, 20  # every sixth row; so many for each component, at least
 RIDGE = 1e-6  # of the mean variance, added to a covariance that is estimated
+STARTS = ("random", "principal")
 MOST_FITTED = 20_000  # rows that a mixture is fitted to
 
 
@@ -135,6 +138,17 @@ class Posterior(nn.Module):
     def forward(self, features: Tensor) -> Distribution:
         return self.distribution(self.linear(features))
 
+    @torch.no_grad()
+    def start_linear(self, matrix: Tensor, offset: Tensor, spread: float) -> None:
+        """The mean starts as W f + b, f the last features, W (size, d), b (size,); all rows start with one spread."""
+        self.linear.weight.zero_()
+        self.linear.weight[: self.size, -matrix.shape[1] :] = matrix
+        self.linear.bias.copy_(torch.cat([offset, self.spread_parameters(spread).to(offset)]))
+
+    def spread_parameters(self, spread: float) -> Tensor:
+        """The parameters besides the mean that make every standard deviation ``spread``, without correlations."""
+        raise NotImplementedError
+
 
 class Point(Posterior):
     """q(z|x) = δ(z − g(x)): the deterministic autoencoder. It has no density, hence no rate."""
@@ -144,6 +158,9 @@ class Point(Posterior):
 
     def distribution(self, parameters: Tensor) -> Distribution:
         return PointMass(parameters)
+
+    def spread_parameters(self, spread: float) -> Tensor:
+        return torch.zeros(0)
 
 
 class Diagonal(Posterior):
@@ -156,6 +173,9 @@ class Diagonal(Posterior):
         mean, log_scale = parameters.chunk(2, dim=-1)
         return DiagonalNormal(mean, _bounded_exp(log_scale))
 
+    def spread_parameters(self, spread: float) -> Tensor:
+        return _flat(torch.tensor([[spread]])).expand(self.size)
+
 
 class Full(Posterior):
     """q(z|x) = N(μ(x), L(x) L(x)ᵀ): a multivariate normal with its whole covariance, d + d(d+1)/2 numbers per row."""
@@ -165,6 +185,9 @@ class Full(Posterior):
 
     def distribution(self, parameters: Tensor) -> Distribution:
         return FullNormal(parameters[..., : self.size], _lower(parameters[..., self.size :], self.size))
+
+    def spread_parameters(self, spread: float) -> Tensor:
+        return _flat(spread * torch.eye(self.size))
 
 
 class Prior(nn.Module):
@@ -184,6 +207,10 @@ class Prior(nn.Module):
         For codes that were trained without a prior. Their standard deviations may be any within e^±7.
         """
         raise UserError(f"prior {type(self).__name__} has nothing to fit: use prior.name=normal or prior.name=mixture.")
+
+    def start_at(self, codes: Tensor, context: Tensor | None, spread: float) -> None:
+        """Told codes (n, d) and contexts (n, C) of training rows before the first step, if they have a law by then: lets
+        it start there. The codes are known to within ``spread``."""
 
 
 class Standard(Prior):
@@ -215,6 +242,9 @@ class Normal(Prior):
     def forward(self, context: Tensor | None) -> Distribution:
         parameters = self.start if context is None else self.start + self.shift(context)
         return FullNormal(parameters[..., : self.size], _lower(parameters[..., self.size :], self.size))
+
+    def start_at(self, codes: Tensor, context: Tensor | None, spread: float) -> None:
+        self.fit(codes, context)
 
     @torch.no_grad()
     def fit(self, codes: Tensor, context: Tensor | None) -> None:
@@ -268,7 +298,6 @@ class Mixture(Prior):
             logits, means = logits + shift[..., 0], means + shift[..., 1:]
         return NormalMixture(logits, means, _lower(self.lower, self.size))
 
-    @torch.no_grad()
     def fit(self, codes: Tensor, context: Tensor | None) -> None:
         """Expectation maximisation by scikit-learn, on at most 20,000 rows, evenly spaced; a component per row at most.
 
@@ -276,6 +305,17 @@ class Mixture(Prior):
         responsibilities, with one row's worth of the weights of all. In any other context all means move along the
         least-squares line.
         """
+        self._fit(codes, context, _gaussian_mixture)
+
+    def start_at(self, codes: Tensor, context: Tensor | None, spread: float) -> None:
+        """``fit``, with as many different components as every sixth row says, held out; none narrower than ``spread``.
+
+        Several of those that learn on are then one and the same component.
+        """
+        self._fit(codes, context, partial(_held_out_mixture, ridge=spread**2))
+
+    @torch.no_grad()
+    def _fit(self, codes: Tensor, context: Tensor | None, fitted: Callable[[Tensor, int], "_Fitted"]) -> None:
         kept = min(len(codes), MOST_FITTED)
         chosen = torch.arange(kept) * len(codes) // kept
         codes, context = codes.double().cpu()[chosen], None if context is None else context.double().cpu()[chosen]
@@ -284,7 +324,7 @@ class Mixture(Prior):
         if context is not None and classes is None:
             codes, slope = _off_line(codes, context)
             shift[:, 1:] = slope.T
-        weights, means, covariances, shares = _gaussian_mixture(codes, self.components)
+        weights, means, covariances, shares = fitted(codes, self.components)
         for label, rows in (classes or {}).items():
             shift[:, 0, label] = ((shares[rows].sum(0) + weights) / (rows.sum() + 1)).log() - weights.log()
         self.logits.copy_(weights.log())
@@ -299,6 +339,8 @@ class Latent(nn.Module):
 
     ``size``: numbers in an embedding; ``noise_size``: normals per sample and row; ``code_size``: numbers in a code.
     """
+
+    start: str = "random"
 
     def __init__(self, size: int, noise_size: int, code_size: int):
         super().__init__()
@@ -332,15 +374,19 @@ class Latent(nn.Module):
 class Flat(Latent):
     """One group: z ~ p(z|c), q(z|x,c) from the encoder's features. The code is z itself.
 
+    ``start``: "random", or "principal": see ``variate.start``.
+
     >>> latent = Flat(Diagonal(features=5, size=2), Standard(size=2, context=0))
     >>> draw = latent.infer(torch.zeros(3, 5), None, noise=torch.zeros(7, 3, 2))
     >>> draw.code.shape, draw.log_weight().shape, draw.rates_nats()[0].shape
     (torch.Size([7, 3, 2]), torch.Size([7, 3]), torch.Size([3, 2]))
     """
 
-    def __init__(self, posterior: Posterior, prior: Prior):
+    def __init__(self, posterior: Posterior, prior: Prior, *, start: str = "random"):
         super().__init__(posterior.size, max(posterior.size, prior.noise_size), posterior.size)
-        self.posterior, self.prior = posterior, prior
+        if start not in STARTS:
+            raise UserError(f"latent.start={start!r} is not one of {', '.join(STARTS)}{suggest(start, STARTS)}.")
+        self.posterior, self.prior, self.start = posterior, prior, start
 
     def infer(self, features: Tensor, context: Tensor | None, noise: Tensor) -> Draw:
         parameters = self.posterior.linear(features)
@@ -431,8 +477,11 @@ def _off_line(codes: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
     return codes - context @ slope, slope
 
 
-def _gaussian_mixture(codes: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Fitted to codes (n, d): weights (K,), means (K, d), covariances (K, d, d), responsibilities (n, K)."""
+_Fitted = tuple[Tensor, Tensor, Tensor, Tensor]  # weights (K,), means (K, d), covariances (K, d, d), shares (n, K)
+
+
+def _gaussian_mixture(codes: Tensor, components: int) -> _Fitted:
+    """Fitted to codes (n, d): weights, means, covariances and every row's responsibilities."""
     from sklearn import config_context  # a slow import that few runs need
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -443,8 +492,39 @@ def _gaussian_mixture(codes: Tensor, components: int) -> tuple[Tensor, Tensor, T
         warnings.simplefilter("ignore", ConvergenceWarning)  # one that could still improve will do
         found = GaussianMixture(distinct, reg_covar=ridge, random_state=0).fit(codes.numpy())
         shares = found.predict_proba(codes.numpy())
-    parts = (found.weights_, found.means_, found.covariances_, shares)
+    return _spread_over(components, (found.weights_, found.means_, found.covariances_, shares))
+
+
+def _held_out_mixture(codes: Tensor, components: int, ridge: float) -> _Fitted:
+    """The same with at most that many different components: of all of them, a half, a quarter, … those that every sixth
+    row, held out, is likeliest under. ``ridge`` is added to every variance.
+
+    Not begun by k-means, whose threads sum in an order of their own: same rows, same bytes.
+    """
+    from sklearn import config_context  # a slow import that few runs need
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    rows = codes.numpy()
+    held = np.arange(len(rows)) % HELD_OUT == HELD_OUT - 1
+    most = max(1, min(components, len(rows) // ROWS_PER_COMPONENT))
+    with warnings.catch_warnings(), config_context(array_api_dispatch=False):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+
+        def fitted(number: int, some: np.ndarray) -> GaussianMixture:
+            mixture = GaussianMixture(number, reg_covar=ridge, init_params="k-means++", random_state=0)
+            return mixture.fit(some)
+
+        numbers = sorted({most >> halvings for halvings in range(most.bit_length())})
+        if len(numbers) > 1:
+            numbers = [max(numbers, key=lambda number: fitted(number, rows[~held]).score(rows[held]))]
+        found = fitted(numbers[0], rows)
+        return _spread_over(components, (found.weights_, found.means_, found.covariances_, found.predict_proba(rows)))
+
+
+def _spread_over(components: int, parts: tuple[np.ndarray, ...]) -> _Fitted:
+    """What was fitted with fewer components, as so many: some are the same and share a weight."""
     weights, means, covariances, shares = (torch.from_numpy(part) for part in parts)
-    place = torch.arange(components) % distinct  # with fewer rows some components are the same and share a weight
+    place = torch.arange(components) % len(weights)
     times = torch.bincount(place)[place]
     return weights[place] / times, means[place], covariances[place], shares[:, place] / times

@@ -7,7 +7,9 @@ marginalised by leaving their terms out.
 """
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributions, nn
@@ -16,10 +18,10 @@ from torch.distributions import Distribution, Independent
 from variate.data.infer import spread_or_one
 from variate.data.schema import Schema
 from variate.data.shards import Shards, pieces
-from variate.distributions import Counts, GridBetaBinomial, Levels
+from variate.distributions import Counts, GridBetaBinomial, JohnsonSU, Levels
 from variate.errors import UserError
 from variate.logistics import DiscretizedLogisticMixture
-from variate.networks.layers import PerValueHead
+from variate.networks.layers import PerValueHead, ShowArcsinh
 
 __all__ = [
     "Bernoulli",
@@ -27,6 +29,7 @@ __all__ = [
     "Categorical",
     "DiscretizedLogistic",
     "Gaussian",
+    "JohnsonSu",
     "Laplace",
     "Likelihood",
     "NegativeBinomial",
@@ -40,6 +43,9 @@ LEAST_SHARE = 1e-4  # of a level that the rows shown at the start happen not to 
 LEAST_LOG_SCALE, MOST_LOG_SCALE = -6.0, 30.0
 LEAST_MEAN = 1e-8  # of a count, in model units: no count has probability 0
 LEAST_DISPERSION = 1e-8  # a Poisson law to seven digits; below it, double precision cannot tell them apart
+NORMAL_QUARTILE = 0.674490  # of a standard normal's values a quarter is above
+WIDTHS = 3.0  # spreads within which Johnson's law is about a Gaussian
+FAR = 10.0  # spreads from the middle, where a Gaussian's values never are
 LEAST_DOF, FIRST_DOF, MOST_DOF = 2.1, 10.0, 100.0
 
 
@@ -51,6 +57,7 @@ class Likelihood(nn.Module):
 
     support: str = "levels"
     factorised = True
+    has_location = False  # whether its first parameter is where the values lie
     wants_residuals = False
     varies: Tensor | None  # where values are no constants, if any are
 
@@ -128,6 +135,15 @@ class Likelihood(nn.Module):
 
     def refit(self, mse_per_dim: float) -> None:
         """Told now and then, while training, the mean of (x − point)²: for parameters with a closed-form optimum."""
+
+    @classmethod
+    def suited(cls, rows: Callable[[], Tensor]) -> dict:
+        """The keywords that suit training rows (n, *shape) in model units, where the recipe is silent about them."""
+        return {}
+
+    def shown(self, encoder: nn.Module) -> nn.Module:
+        """An encoder of ours, told of x what this law sees of it."""
+        return encoder
 
     def _parts(self, parameters: Tensor) -> tuple[Tensor, ...]:
         dim = -(self.event + 1)
@@ -338,6 +354,7 @@ class _LocationScale(Likelihood):
     """
 
     support = "reals"
+    has_location = True
 
     def __init__(
         self,
@@ -361,13 +378,32 @@ class _LocationScale(Likelihood):
         columns = _columns(rows)
         location = columns.median(1).values
         distance = (columns - location.unsqueeze(1)).abs().mean(1)
-        height = distance.log().clamp_min(LEAST_LOG_SCALE + 1) - LEAST_LOG_SCALE
-        log_scale = _inverse_softplus(height) + LEAST_LOG_SCALE
+        log_scale = self._unbounded(distance.log())
         self.head.set_bias(torch.stack([location, log_scale])[: self.head.per_value])
         if self.mode == "learned":
             with torch.no_grad():
                 stored = self.get_parameter(self.log_key)
                 stored.copy_(log_scale.view_as(stored))
+
+    def straight(self, x: Tensor) -> Tensor:
+        """x (…, *shape) where μ and s live."""
+        return x
+
+    @torch.no_grad()
+    def start_linear(self, matrix: Tensor, offset: Tensor, spread: Tensor) -> None:
+        """μ starts as W f + b, f the last features, W (values, d), b (values,); s at ``spread`` (values,), free of f."""
+        values, weight, bias = len(matrix), self.head.linear.weight, self.head.linear.bias
+        log_scale = self._unbounded(spread.log()).to(weight)
+        weight.zero_()
+        weight[:values, -matrix.shape[1] :] = matrix
+        bias.copy_(torch.cat([offset.to(bias), log_scale])[: len(bias)])
+        if self.mode == "learned":
+            stored = self.get_parameter(self.log_key)
+            stored.copy_(log_scale.view(len(stored), -1).mean(1).view_as(stored))
+
+    def _unbounded(self, log_scale: Tensor) -> Tensor:
+        """What ``_location_and_scale`` takes log s from."""
+        return _inverse_softplus(log_scale.clamp_min(LEAST_LOG_SCALE + 1) - LEAST_LOG_SCALE) + LEAST_LOG_SCALE
 
     def _location_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         parts = self._parts(parameters)
@@ -407,6 +443,57 @@ class Gaussian(_LocationScale):
     def refit(self, mse_per_dim: float) -> None:
         log_sigma = math.log(mse_per_dim) / 2 if mse_per_dim > 0 else -math.inf
         self.get_buffer("log_sigma").fill_(max(log_sigma, LEAST_LOG_SCALE))
+
+
+class JohnsonSu(_LocationScale):
+    """p(x|z) = ∏ N(yᵢ; μᵢ, σᵢ²) / (w √(1 + ((xᵢ − c)/w)²)), yᵢ = arcsinh((xᵢ − c)/w): Johnson's S_U law (Johnson 1949).
+
+    A Gaussian of x within w of c, and of log |x − c| far from there: for values whose outliers would leave the others
+    no room. ``sigma`` is as the Gaussian's, of y. ``centre`` c and ``width`` w, one per column (else: per channel) in
+    model units, stay what they are: where a recipe is silent, the median of the training rows and three times the
+    spread of their middle half, by a normal law's measure. The encoder is shown y. The point is the mean.
+
+    >>> likelihood = JohnsonSu((5,), Schema((1,), "float32"), sigma=1.0, centre=(2.0,), width=(0.1,))
+    >>> round(likelihood.point(torch.ones(1, 1, 1)).item(), 4), round(2 + 0.1 * math.exp(0.5) * math.sinh(1), 4)
+    (2.1938, 2.1938)
+    """
+
+    def __init__(
+        self,
+        features: tuple[int, ...],
+        schema: Schema,
+        *,
+        sigma: str | float = "learned",
+        centre: tuple[float, ...] = (0.0,),
+        width: tuple[float, ...] = (1.0,),
+    ):
+        super().__init__(features, schema, "sigma", sigma)
+        for name, numbers in (("centre", centre), ("width", width)):
+            if len(numbers) not in (1, schema.tensor_shape[0]) or name == "width" and not min(numbers) > 0:
+                raise UserError(
+                    f"likelihood.{name}={list(numbers)}: give one number{' above 0' * (name == 'width')}, or one for "
+                    f"each of the {schema.tensor_shape[0]} columns or channels."
+                )
+            wide = torch.tensor(numbers).reshape(-1, *[1] * (self.event - 1))
+            self.register_buffer(name, wide, persistent=False)
+
+    @classmethod
+    def suited(cls, rows: Callable[[], Tensor]) -> dict:
+        centre, spread = middle(rows())
+        return {"centre": centre.tolist(), "width": (WIDTHS * spread).tolist()}
+
+    def shown(self, encoder: nn.Module) -> nn.Module:
+        return ShowArcsinh(encoder, self.get_buffer("centre"), self.get_buffer("width"))
+
+    def straight(self, x: Tensor) -> Tensor:
+        return torch.asinh((x - self.get_buffer("centre")) / self.get_buffer("width"))
+
+    def start_at(self, rows: Tensor) -> None:
+        super().start_at(self.straight(rows))
+
+    def values(self, parameters: Tensor) -> Distribution:
+        places = self.get_buffer("centre"), self.get_buffer("width")
+        return JohnsonSU(*self._location_and_scale(parameters), *places)
 
 
 class Laplace(_LocationScale):
@@ -469,6 +556,27 @@ class StudentT(_LocationScale):
 def _columns(rows: Tensor) -> Tensor:
     """Rows (B, C, …) → all values of a column or channel side by side, (C, B · places)."""
     return rows.transpose(0, 1).flatten(1)
+
+
+def middle(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The median of every column (else: channel) of rows (B, C, …), and the spread of its middle half: (C,) each.
+
+    The spread is half the distance between the quartiles over that of a standard normal; where half of the values are
+    one and the same, the mean distance from it; where all are, 1. In double precision.
+    """
+    columns = np.sort(_columns(rows).double().cpu().numpy(), axis=1)
+    low, centre, high = np.quantile(columns, (0.25, 0.5, 0.75), axis=1)
+    spread = (high - low) / (2 * NORMAL_QUARTILE)
+    distance = np.abs(columns - centre[:, None]).mean(1)
+    spread = np.where(spread > 0, spread, np.where(distance > 0, distance, 1.0))
+    return torch.from_numpy(centre), torch.from_numpy(spread)
+
+
+def has_far_outliers(rows: Tensor) -> bool:
+    """Whether some value is further from its column's middle than 10 of its spreads: of a normal law none ever is."""
+    columns = _columns(rows).double().cpu()
+    centre, spread = middle(rows)
+    return bool(((columns - centre.unsqueeze(1)).abs() > FAR * spread.unsqueeze(1)).any())
 
 
 def _inverse_softplus(y: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Film", "PerValueHead", "ShowAtoms", "coarser", "finer"]
+__all__ = ["Film", "PerValueHead", "ShowArcsinh", "ShowAtoms", "coarser", "finer"]
 
 
 def finer(x: Tensor, factors: int, places: int, size: tuple[int, ...]) -> Tensor:
@@ -48,6 +48,19 @@ class Film(nn.Module):
 
     def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
         return h if context is None else h * (1 + self.gain(context)) + self.shift(context)
+
+
+class ShowArcsinh(nn.Module):
+    """An encoder that is shown y = arcsinh((x − c)/w): outliers at the distance of their logarithm. c, w: (C, 1, …)."""
+
+    def __init__(self, encoder: nn.Module, centre: Tensor, width: Tensor):
+        super().__init__()
+        self.encoder, self.features = encoder, encoder.features
+        for name, numbers in (("centre", centre), ("width", width)):
+            self.register_buffer(name, numbers.clone(), persistent=False)
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.encoder(torch.asinh((x - self.get_buffer("centre")) / self.get_buffer("width")), context)
 
 
 class ShowAtoms(nn.Module):
