@@ -222,8 +222,9 @@ def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
     said = config["likelihood"]
     if said.get("name") == "auto":
         chosen = likelihoods.default_for(model_schema(config, rows.schema), rows.values)
-        if chosen["name"] == "gaussian" and _starts_linear(config) and likelihoods.has_far_outliers(some_of(rows).target):
-            chosen = {"name": "johnson_su"}
+        if chosen["name"] == "gaussian" and _starts_linear(config):
+            far = likelihoods.has_far_outliers(some_of(rows).target)
+            chosen = {"name": "johnson_su" if far else "gaussian", "sigma": "predicted"}
         said = chosen | {key: value for key, value in said.items() if key != "name"}
     cls = registry(likelihoods, likelihoods.Likelihood).get(str(said.get("name")))
     return (cls.suited(lambda: some_of(rows).target) if cls else {}) | said
@@ -244,7 +245,7 @@ def _starts_linear(config: dict[str, dict]) -> bool:
     networks give has to end with what they read, the code has to have a density, and the prior to be fitted."""
     return (
         config["latent"].get("start") in ("auto", "principal")
-        and all(config[part].get("name") == "mlp" and config[part].get("skip") is True for part in ("encoder", "decoder"))
+        and all(config[part].get("name") == "mlp" and bool(config[part].get("skip")) for part in ("encoder", "decoder"))
         and config["posterior"].get("name") != "point"
         and config["prior"].get("name") != "standard"
     )
@@ -355,8 +356,8 @@ def _check_together(
     name = {section: said.get("name") for section, said in config.items()}
     if config["latent"].get("start") == "principal" and not (_starts_linear(config) and likelihood.has_location):
         raise UserError(
-            "latent.start=principal needs encoder.name=mlp and decoder.name=mlp with skip=true, a posterior and a prior "
-            "that learn a density, and a likelihood of real numbers: use latent.start=random."
+            "latent.start=principal needs encoder.name=mlp and decoder.name=mlp with skip=true, a posterior and a "
+            "prior that learn a density, and a likelihood of real numbers: use latent.start=random."
         )
     if objective.is_bound == (name["posterior"] == "point"):
         raise UserError(

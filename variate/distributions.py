@@ -248,8 +248,8 @@ class JohnsonSU(Distribution):
     from it. Its tails fall like a power of x times e^{−log² |x|}; mean and variance exist. Shapes: all broadcast.
 
     >>> law = JohnsonSU(torch.zeros(1), torch.ones(1), centre=torch.tensor([5.0]), width=torch.tensor([0.1]))
-    >>> law.mean.tolist(), round(law.log_prob(torch.tensor([5.0])).item(), 4), round(-math.log(0.1 * math.sqrt(2 * math.pi)), 4)
-    ([5.0], 1.3836, 1.3836)
+    >>> law.mean.tolist(), law.log_prob(torch.tensor([5.0])).item(), -math.log(0.1 * math.sqrt(2 * math.pi))
+    ([5.0], 1.3836..., 1.3836...)
     """
 
     arg_constraints = {}  # pyright: ignore[reportAssignmentType]

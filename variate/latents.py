@@ -209,8 +209,8 @@ class Prior(nn.Module):
         raise UserError(f"prior {type(self).__name__} has nothing to fit: use prior.name=normal or prior.name=mixture.")
 
     def start_at(self, codes: Tensor, context: Tensor | None, spread: float) -> None:
-        """Told codes (n, d) and contexts (n, C) of training rows before the first step, if they have a law by then: lets
-        it start there. The codes are known to within ``spread``."""
+        """Told codes (n, d) and contexts (n, C) of training rows before the first step, where codes have a law by then:
+        lets it start there. The codes are known to within ``spread``."""
 
 
 class Standard(Prior):

@@ -391,7 +391,7 @@ class _LocationScale(Likelihood):
 
     @torch.no_grad()
     def start_linear(self, matrix: Tensor, offset: Tensor, spread: Tensor) -> None:
-        """μ starts as W f + b, f the last features, W (values, d), b (values,); s at ``spread`` (values,), free of f."""
+        """μ starts as W f + b, f the last features, W (values, d), b (values,); s as ``spread`` (values,) says."""
         values, weight, bias = len(matrix), self.head.linear.weight, self.head.linear.bias
         log_scale = self._unbounded(spread.log()).to(weight)
         weight.zero_()

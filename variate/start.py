@@ -2,8 +2,8 @@
 
 Every value starts at its marginal. Where the latent's ``start`` is "principal", the whole model starts at what can be
 said without learning: the code is the rows' principal components, the decoder turns them back, the prior is the law of
-the codes. That is a mixture of probabilistic principal component analysers (Tipping & Bishop 1999) with one set of axes;
-with as many latents as columns and a mixture as the prior, a Gaussian mixture.
+the codes. With a normal prior that is probabilistic principal component analysis (Tipping & Bishop 1999); with a
+mixture, and as many latents as columns, a Gaussian mixture.
 """
 
 import torch
