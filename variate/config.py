@@ -36,7 +36,7 @@ __all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "reg
 
 LARGEST, MOST_LAYERS = 10_000_000, 1024
 MOST_WARMUP_STEPS = 300
-FEW_COLUMNS = 4
+FEW_COLUMNS, MOST_LATENTS = 4, 16
 OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
 OWN = "own"  # the file in networks/ for modules that the user brings
 RECIPES = Path(__file__).parent / "recipes"
@@ -203,52 +203,47 @@ def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
     """Replace "auto" by what suits the training rows: networks, the latent's size and start, the likelihood, the
     warm-up."""
     config = config | {part: _network_for(rows.schema, part, config[part]) for part in _auto(config)}
-    if config["latent"].get("size") == "auto":
-        config = config | {"latent": config["latent"] | {"size": _latent_size(config, rows.schema)}}
+    config = config | {"latent": _latent(config, rows.schema)}
     config = config | {"likelihood": _likelihood(config, rows)}
-    config = config | {"latent": _latent(config)}
     return config | {"objective": _objective(config, rows)}
 
 
-def _latent_size(config: dict[str, dict], schema: Schema) -> int:
-    """Half as many as columns; where a model may start at the principal components, all of them."""
-    if schema.axes.spatial:
-        return 32
-    return max(1, min(16, schema.size if "start" in config["latent"] else schema.size // 2))
+def _latent(config: dict[str, dict], schema: Schema) -> dict:
+    """Half as many latents as columns; all of them, where the start may be at the principal components.
+
+    It is where the recipe leaves that open, the parts let it, and no column is left without a code: fewer latents than
+    columns may find a curved law, which they are not to begin flat.
+    """
+    said = dict(config["latent"])
+    if said.get("size") == "auto":
+        columns = schema.size if "start" in said else schema.size // 2
+        said["size"] = 32 if schema.axes.spatial else max(1, min(MOST_LATENTS, columns))
+    if said.get("start") == "auto":
+        enough = isinstance(said["size"], int) and said["size"] >= schema.size
+        said["start"] = "principal" if enough and _may_start_principal(config, schema) else "random"
+    return said
+
+
+def _may_start_principal(config: dict[str, dict], schema: Schema) -> bool:
+    """Whether features end with what the networks read, the code has a law that is learned, and values a location."""
+    name = config["likelihood"].get("name")
+    law = registry(likelihoods, likelihoods.Likelihood).get(str(name))
+    located = not model_schema(config, schema).is_mass if name == "auto" else law is not None and law.has_location
+    contained = all(config[part].get("name") == "mlp" and config[part].get("skip") for part in ("encoder", "decoder"))
+    learned = config["posterior"].get("name") != "point" and config["prior"].get("name") != "standard"
+    return located and contained and learned
 
 
 def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
-    """What suits the values; of what a name stands for, the numbers that suit the rows."""
+    """What suits the values, with the numbers that suit the rows."""
     said = config["likelihood"]
     if said.get("name") == "auto":
         chosen = likelihoods.default_for(model_schema(config, rows.schema), rows.values)
-        if chosen["name"] == "gaussian" and _starts_linear(config):
-            far = likelihoods.has_far_outliers(some_of(rows).target)
-            chosen = {"name": "johnson_su" if far else "gaussian", "sigma": "predicted"}
+        if config["latent"].get("start") == "principal":
+            chosen = likelihoods.default_of_principal(some_of(rows).target)
         said = chosen | {key: value for key, value in said.items() if key != "name"}
-    cls = registry(likelihoods, likelihoods.Likelihood).get(str(said.get("name")))
-    return (cls.suited(lambda: some_of(rows).target) if cls else {}) | said
-
-
-def _latent(config: dict[str, dict]) -> dict:
-    """Where it starts: at the principal components where the networks and the law of the values let it."""
-    said = config["latent"]
-    if said.get("start") != "auto":
-        return said
-    law = registry(likelihoods, likelihoods.Likelihood).get(str(config["likelihood"].get("name")))
-    linear = law is not None and law.has_location and _starts_linear(config)
-    return said | {"start": "principal" if linear else "random"}
-
-
-def _starts_linear(config: dict[str, dict]) -> bool:
-    """Whether a model may start at the principal components, as far as its networks and its latent say: what the
-    networks give has to end with what they read, the code has to have a density, and the prior to be fitted."""
-    return (
-        config["latent"].get("start") in ("auto", "principal")
-        and all(config[part].get("name") == "mlp" and bool(config[part].get("skip")) for part in ("encoder", "decoder"))
-        and config["posterior"].get("name") != "point"
-        and config["prior"].get("name") != "standard"
-    )
+    law = registry(likelihoods, likelihoods.Likelihood).get(str(said.get("name")))
+    return (law.suited(lambda: some_of(rows).target) if law else {}) | said
 
 
 def _objective(config: dict[str, dict], rows: Dataset) -> dict:
@@ -336,7 +331,7 @@ def build(
         shown = encoder if config["encoder"]["name"] == OWN else likelihood.shown(encoder)
         model = Model(shown, latent, decoder, likelihood, context, labelling)
     objective = _make("objective", config, known)
-    _check_together(config, objective, likelihood)
+    _check_together(config, objective, scored)
     return model, objective, _call(Training, (), config["train"], "train")
 
 
@@ -349,12 +344,10 @@ def _latent_of(
     return _call(cls, (posterior, prior), {k: v for k, v in said.items() if k not in ("name", "size")}, "latent")
 
 
-def _check_together(
-    config: dict[str, dict], objective: objectives.Objective, likelihood: likelihoods.Likelihood
-) -> None:
+def _check_together(config: dict[str, dict], objective: objectives.Objective, scored: Schema) -> None:
     """What each makes sense by itself and not with the other."""
     name = {section: said.get("name") for section, said in config.items()}
-    if config["latent"].get("start") == "principal" and not (_starts_linear(config) and likelihood.has_location):
+    if config["latent"].get("start") == "principal" and not _may_start_principal(config, scored):
         raise UserError(
             "latent.start=principal needs encoder.name=mlp and decoder.name=mlp with skip=true, a posterior and a "
             "prior that learn a density, and a likelihood of real numbers: use latent.start=random."

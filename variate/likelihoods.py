@@ -572,11 +572,16 @@ def middle(rows: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(centre), torch.from_numpy(spread)
 
 
-def has_far_outliers(rows: Tensor) -> bool:
-    """Whether some value is further from its column's middle than 10 of its spreads: of a normal law none ever is."""
+def default_of_principal(rows: Tensor) -> dict:
+    """The likelihood section that suits real rows (n, *shape), in model units, whose code starts at their components.
+
+    Johnson's law, where some value is further from its column's middle than 10 of its spreads: of a normal law none
+    ever is, and the others are to have room.
+    """
     columns = _columns(rows).double().cpu()
     centre, spread = middle(rows)
-    return bool(((columns - centre.unsqueeze(1)).abs() > FAR * spread.unsqueeze(1)).any())
+    far = ((columns - centre.unsqueeze(1)).abs() > FAR * spread.unsqueeze(1)).any()
+    return {"name": "johnson_su" if far else "gaussian", "sigma": "predicted"}
 
 
 def _inverse_softplus(y: Tensor) -> Tensor:
