@@ -209,29 +209,28 @@ def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
 
 
 def _latent(config: dict[str, dict], schema: Schema) -> dict:
-    """Half as many latents as columns; all of them, where the start may be at the principal components.
-
-    It is where the recipe leaves that open, the parts let it, and no column is left without a code: fewer latents than
-    columns may find a curved law, which they are not to begin flat.
-    """
+    """Half as many latents as columns; where the recipe speaks of a start, as many. Left open, the start is at the
+    principal components if that is possible."""
     said = dict(config["latent"])
     if said.get("size") == "auto":
         columns = schema.size if "start" in said else schema.size // 2
         said["size"] = 32 if schema.axes.spatial else max(1, min(MOST_LATENTS, columns))
     if said.get("start") == "auto":
-        enough = isinstance(said["size"], int) and said["size"] >= schema.size
-        said["start"] = "principal" if enough and _may_start_principal(config, schema) else "random"
+        said["start"] = "principal" if _may_start_principal(config | {"latent": said}, schema) else "random"
     return said
 
 
 def _may_start_principal(config: dict[str, dict], schema: Schema) -> bool:
-    """Whether features end with what the networks read, the code has a law that is learned, and values a location."""
+    """Whether features end with what the networks read, no column goes without a latent, the code has a law that is
+    learned, and the values have a location."""
+    size = config["latent"]["size"]
+    enough = isinstance(size, int) and size >= schema.size
     name = config["likelihood"].get("name")
     law = registry(likelihoods, likelihoods.Likelihood).get(str(name))
     located = not model_schema(config, schema).is_mass if name == "auto" else law is not None and law.has_location
     contained = all(config[part].get("name") == "mlp" and config[part].get("skip") for part in ("encoder", "decoder"))
     learned = config["posterior"].get("name") != "point" and config["prior"].get("name") != "standard"
-    return located and contained and learned
+    return enough and located and contained and learned
 
 
 def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
@@ -349,8 +348,9 @@ def _check_together(config: dict[str, dict], objective: objectives.Objective, sc
     name = {section: said.get("name") for section, said in config.items()}
     if config["latent"].get("start") == "principal" and not _may_start_principal(config, scored):
         raise UserError(
-            "latent.start=principal needs encoder.name=mlp and decoder.name=mlp with skip=true, a posterior and a "
-            "prior that learn a density, and a likelihood of real numbers: use latent.start=random."
+            "latent.start=principal needs as many latents as values, encoder.name=mlp and decoder.name=mlp with "
+            "skip=true, a posterior and a prior that learn a density, and a likelihood of real numbers: use "
+            "latent.start=random."
         )
     if objective.is_bound == (name["posterior"] == "point"):
         raise UserError(

@@ -244,9 +244,9 @@ class Normal(Prior):
         return FullNormal(parameters[..., : self.size], _lower(parameters[..., self.size :], self.size))
 
     def start_at(self, codes: Tensor, context: Tensor | None, spread: float) -> None:
-        self.fit(codes, context)
+        """``fit``, with what the codes' own spread adds to their variance."""
+        self._fit(codes, context, spread**2)
 
-    @torch.no_grad()
     def fit(self, codes: Tensor, context: Tensor | None) -> None:
         """Maximum likelihood, but for a ridge of 1e-6 of the mean variance.
 
@@ -254,15 +254,19 @@ class Normal(Prior):
         classes is in it, so that a few rows suffice. A class without rows, and no class, get what all rows say.
         In any other context the mean is the least-squares line, and the covariance that of the residuals.
         """
+        self._fit(codes, context, 0.0)
+
+    @torch.no_grad()
+    def _fit(self, codes: Tensor, context: Tensor | None, added: float) -> None:
         codes, context = codes.double().cpu(), None if context is None else context.double().cpu()
         shift = codes.new_zeros(len(self.start), self.context)
         classes = None if context is None else _classes(context)
         if context is not None and classes is None:
             codes, slope = _off_line(codes, context)
             shift[: self.size] = slope.T
-        start = _packed(*_moments(codes))
+        start = _packed(*_moments(codes), added)
         for label, moments in _moments_of_classes(codes, classes or {}).items():
-            shift[:, label] = _packed(*moments) - start
+            shift[:, label] = _packed(*moments, added) - start
         self.start.copy_(start)
         if self.context:
             self.shift.weight.copy_(shift)
@@ -454,9 +458,10 @@ def _moments_of_classes(codes: Tensor, classes: dict[int, Tensor]) -> dict[int, 
     return {label: (mean, (rows * own + within) / (rows + 1)) for label, (rows, mean, own) in found.items()}
 
 
-def _packed(mean: Tensor, covariance: Tensor) -> Tensor:
-    """The parameters of a ``Normal`` with this mean and covariance, which gets the ridge."""
-    factor = torch.linalg.cholesky(covariance + _ridge(covariance.diagonal()) * torch.eye(len(mean), dtype=mean.dtype))
+def _packed(mean: Tensor, covariance: Tensor, added: float) -> Tensor:
+    """The parameters of a ``Normal`` with this mean and covariance, whose variances get the ridge and ``added``."""
+    ridge = _ridge(covariance.diagonal()) + added
+    factor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(mean), dtype=mean.dtype))
     return torch.cat([mean, _flat(factor)])
 
 

@@ -390,16 +390,15 @@ class _LocationScale(Likelihood):
         return x
 
     @torch.no_grad()
-    def start_linear(self, matrix: Tensor, offset: Tensor, spread: Tensor) -> None:
-        """μ starts as W f + b, f the last features, W (values, d), b (values,); s as ``spread`` (values,) says."""
+    def start_linear(self, matrix: Tensor, offset: Tensor, spread: float) -> None:
+        """μ starts as W f + b, f the last features, W (values, d), b (values,); s, unless fixed, at ``spread``."""
         values, weight, bias = len(matrix), self.head.linear.weight, self.head.linear.bias
-        log_scale = self._unbounded(spread.log()).to(weight)
+        log_scale = float(self._unbounded(torch.tensor(spread).log()))
         weight.zero_()
         weight[:values, -matrix.shape[1] :] = matrix
-        bias.copy_(torch.cat([offset.to(bias), log_scale])[: len(bias)])
+        bias.fill_(log_scale)[:values] = offset
         if self.mode == "learned":
-            stored = self.get_parameter(self.log_key)
-            stored.copy_(log_scale.view(len(stored), -1).mean(1).view_as(stored))
+            self.get_parameter(self.log_key).fill_(log_scale)
 
     def _unbounded(self, log_scale: Tensor) -> Tensor:
         """What ``_location_and_scale`` takes log s from."""

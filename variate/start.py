@@ -1,9 +1,8 @@
 """Where a model starts, told some training rows before its first step.
 
 Every value starts at its marginal. Where the latent's ``start`` is "principal", the whole model starts at what can be
-said without learning: the code is the rows' principal components, the decoder turns them back, the prior is the law of
-the codes. With a normal prior that is probabilistic principal component analysis (Tipping & Bishop 1999); with a
-mixture, and as many latents as columns, a Gaussian mixture.
+said without learning: the code is the rows' principal components, all of them, the decoder turns them back, and the
+prior is the law of the codes. With a mixture as the prior that is a Gaussian mixture, which the networks then bend.
 """
 
 import torch
@@ -16,7 +15,7 @@ from variate.model import Model
 __all__ = ["some_of", "start_at"]
 
 MARGINAL_ROWS, JOINT_ROWS, VALUES = 1000, 20_000, 1 << 24  # at most, that a model is shown
-FIRST_SPREAD = 0.05  # of what is decoded around each value, in model units; what is narrower is learned
+FIRST_SPREAD = 0.05  # of codes, and of values around what is decoded, in model units; what is narrower is learned
 
 
 @torch.no_grad()
@@ -33,21 +32,19 @@ def some_of(rows: Dataset, most: int = JOINT_ROWS) -> Batch:
 
 
 def _start_at_components(model: Model, rows: Batch) -> None:
-    """z = Wᵀ(x − b) + s ε and x = W z + b + s ε', each column's ε' as large as what the components leave of it."""
+    """z = Wᵀ(x − b) + s ε and x = W z + b + s ε', W orthogonal; rows of Wᵀ beyond the number of columns are zeros."""
     latent, likelihood = model.latent, model.likelihood
     x = likelihood.straight(rows.target).flatten(1).double()
     mean, axes = _principal(x, latent.size)
-    codes = (x - mean) @ axes
-    left = (x - mean - codes @ axes.T).square().mean(0).sqrt()
     latent.posterior.start_linear(axes.T, -mean @ axes, FIRST_SPREAD)
-    likelihood.start_linear(axes, mean, left.clamp_min(FIRST_SPREAD))
-    latent.prior.start_at(codes, model.encode_context(rows.context), FIRST_SPREAD)
+    likelihood.start_linear(axes, mean, FIRST_SPREAD)
+    latent.prior.start_at((x - mean) @ axes, model.encode_context(rows.context), FIRST_SPREAD)
 
 
 def _principal(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The mean (d,) of rows (n, d) and their first principal axes as columns (d, size), their largest entries positive;
-    axes of zeros where there are fewer than ``size``."""
+    """The mean (d,) of rows (n, d) and their principal axes as columns (d, size), d of them with their largest entries
+    positive and the others zero."""
     mean = x.mean(0)
-    axes = torch.linalg.eigh((x - mean).T @ (x - mean)).eigenvectors.flip(-1)[:, :size]
+    axes = torch.linalg.eigh((x - mean).T @ (x - mean)).eigenvectors.flip(-1)
     axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     return mean, torch.cat([axes, axes.new_zeros(len(axes), size - axes.shape[1])], dim=1)
