@@ -44,6 +44,13 @@ CASES = {
     "gaussian, predicted": ("gaussian", {"sigma": "predicted"}, Schema(IMAGE, "float64", **REAL)),
     "gaussian, optimal": ("gaussian", {"sigma": "optimal"}, Schema(VECTOR, "float64", **REAL)),
     "gaussian, fixed": ("gaussian", {"sigma": 0.3}, Schema(VECTOR, "float64", **REAL)),
+    "johnson, learned": ("johnson_su", {"centre": (0.5,), "width": (0.2,)}, Schema(VECTOR, "float64", **REAL)),
+    "johnson, learned, image": (
+        "johnson_su",
+        {"centre": (0.5, -1.0), "width": (3.0, 0.7)},
+        Schema(IMAGE, "float64", **REAL),
+    ),
+    "johnson, fixed": ("johnson_su", {"sigma": 0.3, "width": (0.1, 1.0, 9.0)}, Schema(VECTOR, "float64", **REAL)),
     "laplace, learned": ("laplace", {}, Schema(IMAGE, "float64", **REAL)),
     "laplace, predicted": ("laplace", {"scale": "predicted"}, Schema(VECTOR, "float64", **REAL)),
     "laplace, fixed": ("laplace", {"scale": 0.3}, Schema(VECTOR, "float64", **REAL)),
@@ -95,7 +102,7 @@ def scale_of(likelihood: Likelihood, parts: list[np.ndarray]) -> np.ndarray:
     """exp(softplus(· + 6) − 6) of what is learned or predicted; a number is itself."""
     if isinstance(likelihood.mode, float):
         return np.exp(np.float64(np.float32(np.log(likelihood.mode))))  # stored in single precision
-    stored = parts[1] if likelihood.mode == "predicted" else likelihood.log_scale.numpy()
+    stored = parts[1] if likelihood.mode == "predicted" else getattr(likelihood, likelihood.log_key).numpy()
     return np.exp(softplus(stored + 6) - 6)
 
 
@@ -107,6 +114,11 @@ def student_t(likelihood: Likelihood, parts: list[np.ndarray]):
     learned = likelihood.dof == "learned"
     dof = 2.1 + 97.9 * scipy.special.expit(likelihood.raw_dof.numpy()) if learned else likelihood.dof
     return scipy.stats.t(dof, parts[0], scale_of(likelihood, parts))
+
+
+def johnson_su(likelihood: Likelihood, parts: list[np.ndarray]):
+    sigma, places = scale_of(likelihood, parts), (likelihood.centre.numpy(), likelihood.width.numpy())
+    return scipy.stats.johnsonsu(-parts[0] / sigma, 1 / sigma, *places)
 
 
 def negative_binomial(likelihood: Likelihood, parts: list[np.ndarray]):
@@ -121,6 +133,7 @@ def beta_binomial(likelihood: Likelihood, parts: list[np.ndarray]):
 
 # (likelihood, its parameters one by one) → scipy's law of every value, in counts k = 0, 1, 2, … where it has masses
 LAWS = {
+    "johnson_su": johnson_su,
     "laplace": lambda likelihood, parts: scipy.stats.laplace(parts[0], scale_of(likelihood, parts)),
     "student_t": student_t,
     "poisson": lambda likelihood, parts: scipy.stats.poisson(mean_count(likelihood, parts)),
@@ -130,7 +143,7 @@ LAWS = {
 
 
 discrete = fixture_of(lambda name: CASES[name][2].levels is not None)
-density = fixture_of(lambda name: not CASES[name][2].is_mass)
+symmetric = fixture_of(lambda name: not CASES[name][2].is_mass and CASES[name][0] != "johnson_su")
 unbounded = fixture_of(lambda name: CASES[name][2].levels is None)
 counting = fixture_of(lambda name: CASES[name][2].counts)
 gaussian = fixture_of(lambda name: "gaussian" in name)
@@ -284,11 +297,11 @@ def test_point_is_the_probability_weighted_mean(discrete):
     torch.testing.assert_close(discrete.point(parameters), expected, rtol=0, atol=1e-10)
 
 
-def test_point_is_where_a_density_is_densest(density):
-    target = torch.zeros(ROWS, *density.schema.tensor_shape, dtype=torch.float64)
-    parameters = parameters_of(density)
-    point = density.point(parameters).requires_grad_()
-    slope = torch.autograd.grad(density.log_prob(parameters, point).sum(), point)[0]
+def test_point_is_where_a_symmetric_density_is_densest(symmetric):
+    target = torch.zeros(ROWS, *symmetric.schema.tensor_shape, dtype=torch.float64)
+    parameters = parameters_of(symmetric)
+    point = symmetric.point(parameters).requires_grad_()
+    slope = torch.autograd.grad(symmetric.log_prob(parameters, point).sum(), point)[0]
     torch.testing.assert_close(slope, target, rtol=0, atol=1e-10)
 
 
@@ -465,6 +478,14 @@ class TestStart:
         torch.testing.assert_close(p.mean[0], rows.mean(0), rtol=1e-4, atol=0)
         torch.testing.assert_close(p.variance[0], rows.var(0, correction=0), rtol=1e-3, atol=0)
 
+    def test_of_values_far_out(self):
+        rows = torch.distributions.Cauchy(torch.tensor([1.0, -2.0, 0.0]), torch.tensor([1.0, 0.1, 9.0])).sample((999,))
+        places = likelihoods.JohnsonSu.suited(lambda: rows)
+        schema = Schema(VECTOR, "float64", **REAL)
+        likelihood, parameters = started("johnson_su", schema, rows, **{k: tuple(v) for k, v in places.items()})
+        below = (rows < likelihood.point(parameters)).double().mean(0)
+        np.testing.assert_allclose(below, 0.5, atol=0.01)
+
     def test_of_columns_that_never_vary(self, likelihood):
         """All rows equal, at the least value there is: what starts there is finite."""
         likelihood.start_at(torch.zeros(20, *likelihood.schema.tensor_shape, dtype=torch.float64))
@@ -530,6 +551,49 @@ class TestStudentT:
         for scale in (0.0, -1.0, math.nan, math.inf, "optimal"):
             with pytest.raises(UserError, match="scale"):
                 REGISTRY[name]((FEATURES,), self.schema, scale=scale)
+
+
+class TestJohnsonSu:
+    schema = Schema(VECTOR, "float64", **REAL)
+
+    def test_far_out_it_is_exact_in_single_precision(self):
+        """On both sides of the middle, also where a float32's square is infinite: there arcsinh t is ± log |2t|."""
+        likelihood = likelihoods.JohnsonSu((FEATURES,), Schema((1,), "float32"), sigma=1.0, width=(1e-3,))
+        x = torch.tensor([-5.0, 0.0, 1e-9, 5.0, -1e25, 1e25]).reshape(-1, 1)
+        found = likelihood.log_prob(torch.full((6, 1, 1), 0.5), x)
+        near = scipy.stats.johnsonsu(-0.5, 1, 0, 1e-3).logpdf(x[:4].double())
+        far = scipy.stats.norm.logpdf(np.array([-1, 1]) * np.log(2e28), 0.5) - np.log(1e25)
+        np.testing.assert_allclose(found, [*near.ravel(), *far], rtol=1e-5)
+
+    def test_a_predicted_sigma_differs_from_value_to_value(self):
+        likelihood = build("johnson_su", {"sigma": "predicted", "width": (0.5, 1.0, 2.0)}, self.schema)
+        parameters = torch.randn(50, 2, 3, dtype=torch.float64)
+        x = torch.randn(50, 3, dtype=torch.float64)
+        each = law_of(likelihood, parameters).logpdf(x)
+        np.testing.assert_allclose(likelihood.log_prob(parameters, x), each.sum(-1), atol=1e-9)
+
+    def test_centre_and_width_are_by_the_quartiles_of_the_rows(self, rng):
+        rows = torch.from_numpy(
+            scipy.stats.cauchy.rvs(size=(500, 3), random_state=rng) * [1.0, 20.0, 0.01] + [0, 5, -3]
+        )
+        found = likelihoods.JohnsonSu.suited(lambda: rows)
+        low, centre, high = np.quantile(rows, (0.25, 0.5, 0.75), axis=0)
+        np.testing.assert_allclose(found["centre"], centre)
+        np.testing.assert_allclose(found["width"], 3 * (high - low) / (2 * scipy.stats.norm.ppf(0.75)), rtol=1e-6)
+
+    def test_a_width_is_never_nothing(self):
+        """Of columns whose middle half, or all of them, are one value."""
+        rows = torch.zeros(100, 2)
+        rows[:4, 0] = torch.tensor([8.0, -8.0, 2.0, 2.0])
+        np.testing.assert_allclose(likelihoods.JohnsonSu.suited(lambda: rows)["width"], [3 * 0.2, 3.0])
+
+    @pytest.mark.parametrize(
+        "keywords",
+        [{"width": (0.0,)}, {"width": (1.0, 2.0)}, {"centre": ()}, {"width": (math.nan,)}, {"sigma": "optimal"}],
+    )
+    def test_impossible_places_are_refused(self, keywords):
+        with pytest.raises(UserError, match=next(iter(keywords))):
+            likelihoods.JohnsonSu((FEATURES,), self.schema, **keywords)
 
 
 def test_a_categorical_over_too_many_levels_is_refused():
