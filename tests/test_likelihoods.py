@@ -696,7 +696,7 @@ def test_a_constant_is_itself_with_probability_one(unbounded):
     channels = schema.tensor_shape[0]
     scale = tuple(0.0 if channel == 0 else 2.0 for channel in range(channels))
     name = next(name for name, cls in REGISTRY.items() if cls is type(unbounded))
-    keywords = {} if schema.counts else {"sigma" if name == "gaussian" else "scale": unbounded.mode}
+    keywords = {} if schema.counts else {unbounded.log_key.removeprefix("log_"): unbounded.mode}
     there = build(name, keywords, replace(schema, offset=(7.0,) * channels, scale=scale))
     parameters = parameters_of(there)
     target = some_rows(schema)
