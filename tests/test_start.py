@@ -174,3 +174,21 @@ def test_an_impossible_start_is_refused(rng, override):
 def test_an_unknown_start_is_refused():
     with pytest.raises(UserError, match=r"latent\.start='prinicpal' is not one of random, principal"):
         started(np.random.default_rng(0).normal(size=(30, 2)), "latent.start=prinicpal")
+
+
+@pytest.mark.parametrize("rows", [2, 3, 39])
+def test_of_hardly_any_rows_it_starts_at_one_component(rows):
+    """Two rows, of which one is learned from; or rows that are all the same."""
+    values = np.random.default_rng(0).normal(size=(rows, 2))
+    for some in (values, np.ones((rows, 2)) * [1.0, 0.5]):
+        scores = VAE(epochs=1, random_state=0).fit(some).score_samples(some)
+        assert np.isfinite(scores).all()
+
+
+def test_what_saw_outliers_is_loaded_as_it_was(rng, tmp_path):
+    values = stats.cauchy.rvs(size=(200, 2), random_state=rng)
+    vae = VAE(epochs=1, random_state=0).fit(values)
+    vae.save(tmp_path / "model")
+    loaded = VAE.load(tmp_path / "model")
+    assert loaded.run_.config["likelihood"]["name"] == "johnson_su"
+    np.testing.assert_array_equal(loaded.score_samples(values), vae.score_samples(values))

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from variate.distributions import (
     kl_per_unit,
 )
 from variate.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
 
 __all__ = [
     "Diagonal",
@@ -43,6 +46,7 @@ __all__ = [
 BEND = 8.0  # log scales stay within ±8
 START_SPREAD = 0.5  # of the means of a mixture, whose components start apart
 HELD_OUT, ROWS_PER_COMPONENT = 6, 20  # every sixth row; so many for each component, at least
+MOST_STEPS = 10_000  # of expectation maximisation, which ends where one adds less than 1e-3 nats
 RIDGE = 1e-6  # of the mean variance, added to a covariance that is estimated
 STARTS = ("random", "principal")
 MOST_FITTED = 20_000  # rows that a mixture is fitted to
@@ -497,39 +501,44 @@ def _gaussian_mixture(codes: Tensor, components: int) -> _Fitted:
         warnings.simplefilter("ignore", ConvergenceWarning)  # one that could still improve will do
         found = GaussianMixture(distinct, reg_covar=ridge, random_state=0).fit(codes.numpy())
         shares = found.predict_proba(codes.numpy())
-    return _spread_over(components, (found.weights_, found.means_, found.covariances_, shares))
+    parts = (found.weights_, found.means_, found.covariances_, shares)
+    return _spread_over(components, tuple(torch.from_numpy(part) for part in parts))
 
 
 def _held_out_mixture(codes: Tensor, components: int, ridge: float) -> _Fitted:
     """The same with at most that many different components: of all of them, a half, a quarter, … those that every sixth
     row, held out, is likeliest under. ``ridge`` is added to every variance.
-
-    Not begun by k-means, whose threads sum in an order of their own: same rows, same bytes.
     """
+    most = min(components, len(codes) // ROWS_PER_COMPONENT)
+    held = torch.arange(len(codes)) % HELD_OUT == HELD_OUT - 1
+    numbers = sorted({most >> halvings for halvings in range(most.bit_length())})
+    if len(numbers) > 1:
+        chances = [_by_em(codes[~held], number, ridge).score(codes[held].numpy()) for number in numbers]
+        found = _by_em(codes, numbers[int(np.argmax(chances))], ridge)
+        parts = (found.weights_, found.means_, found.covariances_, found.predict_proba(codes.numpy()))
+        return _spread_over(components, tuple(torch.from_numpy(part) for part in parts))
+    mean, covariance = _moments(codes)
+    widened = covariance + ridge * torch.eye(len(mean), dtype=mean.dtype)
+    one = codes.new_ones(1)
+    return _spread_over(components, (one, mean.unsqueeze(0), widened.unsqueeze(0), one.expand(len(codes), 1)))
+
+
+def _by_em(codes: Tensor, components: int, ridge: float) -> "GaussianMixture":
+    """A mixture fitted to codes (n, d) until it improves no more, so that there is nothing to warn of: filters of
+    warnings belong to all threads. Not begun by k-means, whose threads sum in an order of their own."""
     from sklearn import config_context  # a slow import that few runs need
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    rows = codes.numpy()
-    held = np.arange(len(rows)) % HELD_OUT == HELD_OUT - 1
-    most = max(1, min(components, len(rows) // ROWS_PER_COMPONENT))
-    with warnings.catch_warnings(), config_context(array_api_dispatch=False):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-
-        def fitted(number: int, some: np.ndarray) -> GaussianMixture:
-            mixture = GaussianMixture(number, reg_covar=ridge, init_params="k-means++", random_state=0)
-            return mixture.fit(some)
-
-        numbers = sorted({most >> halvings for halvings in range(most.bit_length())})
-        if len(numbers) > 1:
-            numbers = [max(numbers, key=lambda number: fitted(number, rows[~held]).score(rows[held]))]
-        found = fitted(numbers[0], rows)
-        return _spread_over(components, (found.weights_, found.means_, found.covariances_, found.predict_proba(rows)))
+    with config_context(array_api_dispatch=False):
+        mixture = GaussianMixture(
+            components, reg_covar=ridge, max_iter=MOST_STEPS, init_params="k-means++", random_state=0
+        )
+        return mixture.fit(codes.numpy())
 
 
-def _spread_over(components: int, parts: tuple[np.ndarray, ...]) -> _Fitted:
+def _spread_over(components: int, parts: _Fitted) -> _Fitted:
     """What was fitted with fewer components, as so many: some are the same and share a weight."""
-    weights, means, covariances, shares = (torch.from_numpy(part) for part in parts)
+    weights, means, covariances, shares = parts
     place = torch.arange(components) % len(weights)
     times = torch.bincount(place)[place]
     return weights[place] / times, means[place], covariances[place], shares[:, place] / times

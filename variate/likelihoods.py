@@ -45,6 +45,7 @@ LEAST_MEAN = 1e-8  # of a count, in model units: no count has probability 0
 LEAST_DISPERSION = 1e-8  # a Poisson law to seven digits; below it, double precision cannot tell them apart
 NORMAL_QUARTILE = 0.674490  # of a standard normal's values a quarter is above
 WIDTHS = 3.0  # spreads within which Johnson's law is about a Gaussian
+LEAST_SPREAD = 1e-30  # of a column's middle, in model units: what a float32 can be divided by
 FAR = 10.0  # spreads from the middle, where a Gaussian's values never are
 LEAST_DOF, FIRST_DOF, MOST_DOF = 2.1, 10.0, 100.0
 
@@ -568,7 +569,7 @@ def middle(rows: Tensor) -> tuple[Tensor, Tensor]:
     spread = (high - low) / (2 * NORMAL_QUARTILE)
     distance = np.abs(columns - centre[:, None]).mean(1)
     spread = np.where(spread > 0, spread, np.where(distance > 0, distance, 1.0))
-    return torch.from_numpy(centre), torch.from_numpy(spread)
+    return torch.from_numpy(centre), torch.from_numpy(spread.clip(LEAST_SPREAD))
 
 
 def default_of_principal(rows: Tensor) -> dict:
