@@ -17,6 +17,7 @@ SMALL = {
     "larger_than_memory": "--gigabytes 0.02 --kind images --side 32",
     "known_laws": "--laws three-normals --seeds 1 --samples 5 --test-rows 200",
     "linear_gaussian": "--samples 5 --seeds 0",
+    "pairs": "--pairs 1 --epochs 20",
     "precision": "--data digits --epochs 1 --seeds 1",
     "speed": "--noise 768 --reps 1 --threads 1 --only mlp conv --no-peers --out -",
 }
@@ -32,3 +33,5 @@ def test_it_runs_and_prints_its_figures(place):
     assert figures or "--help" in command
     if place.stem == "kill":
         assert figures[-1]["kills"] == figures[-1]["identical"] == 5 and figures[-1]["inside_a_save"] >= 2
+    if place.stem == "pairs":
+        assert figures[-1] == {"pairs": 1, "one_won": 1, "refused": 1, "whole": 1}

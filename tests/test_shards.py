@@ -308,6 +308,109 @@ def test_a_shard_that_changes_while_it_is_used_is_named(tmp_path, small_memory, 
         rows.batch(slice(0, ROWS))
 
 
+def later(place: Path) -> None:
+    """As if some time had passed since it was written, however coarse the clock of the file system."""
+    told = place.stat()
+    os.utime(place, ns=(told.st_atime_ns, told.st_mtime_ns + 1_000_000_000))
+
+
+REPLACED = {
+    "another type": lambda values: values.astype(np.float32),
+    "NaN": lambda values: np.full_like(values, np.nan),
+    "other values": lambda values: values + 1,
+    "more rows": lambda values: np.concatenate([values, values]),
+    "fewer rows": lambda values: values[:-1],
+}
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["a shard", "a single file"])
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_shard_that_is_replaced_while_it_is_learned_from_is_named(tmp_path, small_memory, kind, single):
+    """In the middle of training: no step is made of what it holds now."""
+    values = table(ROWS)
+    data = save(tmp_path / "shards", values, *([(ROWS,)] if single else []))
+    place, data = (data / "0.npy", data / "0.npy") if single else (data / "2.npy", data)
+
+    def replaced(record: dict) -> None:
+        np.save(place, REPLACED[kind](np.load(place)))
+        later(place)
+
+    with pytest.raises(UserError, match=f"^{place} has (changed since the data were opened|become shorter)"):
+        fit(data, epochs=3, overrides=TINY, keeping=Keeping(callbacks={"epoch": replaced}))
+
+
+def test_files_that_are_only_looked_at_have_not_changed(tmp_path, small_memory):
+    data = save(tmp_path / "shards", KINDS["bytes"])
+    rows = load(data)
+    for place in data.iterdir():
+        told = place.stat()
+        os.utime(place, ns=(told.st_atime_ns + 10**9, told.st_mtime_ns))
+        place.chmod(0o600)
+    assert np.array_equal(stored(rows.values), KINDS["bytes"])
+
+
+IMAGES = {
+    "larger": lambda image: image.resize((20, 20)),
+    "smaller": lambda image: image.resize((4, 4)),
+    "of another mode": lambda image: image.convert("RGBA"),
+    "other pixels": lambda image: Image.fromarray(255 - np.asarray(image)),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+@pytest.mark.parametrize("resize", [None, (6, 5)])
+def test_an_image_that_is_replaced_while_it_is_learned_from_is_named(tmp_path, small_memory, kind, resize):
+    folder = folder_of_images(tmp_path / "images", KINDS["bytes"][:40])
+    place = folder / "odd" / "003.png"
+
+    def replaced(record: dict) -> None:
+        image = Image.open(place)
+        IMAGES[kind](image).save(place)
+        later(place)
+
+    with pytest.raises(UserError, match=f"^{place} has changed since the data were opened"):
+        fit(folder, resize=resize, epochs=3, overrides=TINY, keeping=Keeping(callbacks={"epoch": replaced}))
+
+
+def partly(folder: Path, data: Path, **options: object) -> Path:
+    """A run on these data that is not complete."""
+    kept = folder.with_name("part")
+
+    def copied(what: dict) -> None:
+        if not kept.exists():
+            shutil.copytree(folder, kept)
+
+    fit(data, out=folder, epochs=2, overrides=TINY, keeping=Keeping(callbacks={"save": copied}), **options)
+    return kept
+
+
+def test_a_run_goes_on_with_a_copy_of_its_shards_but_not_with_others(tmp_path, small_memory):
+    """The copy is of another time and at another place."""
+    data = save(tmp_path / "shards", KINDS["bytes"])
+    place = partly(tmp_path / "whole", data)
+    others = save(tmp_path / "others", 255 - KINDS["bytes"])
+    with pytest.raises(UserError, match="resume it with the data it"):
+        fit(others, out=place, resume=True)
+    moved = shutil.copytree(data, tmp_path / "elsewhere" / "shards")
+    for file in moved.iterdir():
+        later(file)
+    fit(moved, out=place, resume=True)
+    assert model_bytes(place) == model_bytes(tmp_path / "whole")
+
+
+def test_a_run_goes_on_with_its_images_only(tmp_path, small_memory):
+    data = folder_of_images(tmp_path / "images", KINDS["bytes"][:40])
+    place = partly(tmp_path / "whole", data)
+    last = sorted((data / "odd").iterdir())[-1]
+    content = last.read_bytes()
+    Image.fromarray(KINDS["bytes"][100]).save(last)
+    with pytest.raises(UserError, match="resume it with the data it"):
+        fit(data, out=place, resume=True)
+    last.write_bytes(content)
+    fit(data, out=place, resume=True)
+    assert model_bytes(place) == model_bytes(tmp_path / "whole")
+
+
 def test_nan_in_any_shard_is_named_with_its_row(tmp_path, small_memory):
     values = table(ROWS)
     values[201, 3] = np.nan

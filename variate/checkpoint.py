@@ -5,6 +5,7 @@ configuration, the schema and what the weights are.
 """
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = [
     "FORMAT",
     "MODEL",
     "Run",
+    "check_loadable",
+    "check_weights",
     "described_config",
     "described_schema",
     "load",
@@ -37,6 +40,8 @@ __all__ = [
 
 FORMAT, READABLE = 2, (1, 2)  # format 1 has no layouts, and only labels as context: the defaults say what it meant
 KEY, MODEL = "variate", "model.safetensors"
+LARGEST_WEIGHT = 1e15  # beyond it two of them overflow soon; a unit's spread is 1
+MOST = 1 << 53  # what is counted, at most
 
 
 @dataclass(frozen=True)
@@ -91,24 +96,50 @@ def load(path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -
     variate's.
     """
     place = Path(path)
-    file = place / MODEL if place.is_dir() else place
-    if not file.is_file():
+    file = place / MODEL if os.path.isdir(place) else place
+    if not os.path.isfile(file):
         raise UserError(
             f"{place} is no run: it has no model.safetensors; make one with `variate fit DATA --out {place}`."
         )
     tensors, described = read_file(file)
-    if not {"config", "schema", "info"} <= set(described) or not isinstance(described["info"], dict):
+    if not {"config", "schema", "info"} <= set(described):
         raise UserError(f"{file} is not a model file of variate's: make one with `variate fit`.")
-    schema, config = described_schema(described, file), described_config(described, file)
-    try:
-        with torch.device("meta"):  # shapes first: a hostile configuration allocates nothing
-            expected = configuration.build(config, schema, modules=modules)[0].state_dict()
-    except UserError as error:
-        raise UserError(f"{file} cannot be loaded: {error}") from None
-    _check_tensors(expected, tensors, file)
+    schema, config, info = described_schema(described, file), described_config(described, file), described["info"]
+    if not _is_info(info):
+        raise UserError(f"{file} does not say what it was trained on and for how long: it is damaged; make it anew.")
+    check_weights(tensors, config, schema, file, modules)
     model = configuration.build(config, schema, modules=modules)[0]
     model.load_state_dict(tensors)
-    return Run(model.requires_grad_(False).eval(), schema, config, described["info"], file, described["format"])
+    return Run(model.requires_grad_(False).eval(), schema, config, info, file, described["format"])
+
+
+def check_loadable(schema: Schema, name: str) -> None:
+    """That a model of such data, once it is saved, will be loaded; to be asked before it is trained."""
+    try:
+        if Schema.from_json(schema.to_json()) == schema:
+            return
+    except UserError:
+        pass
+    raise UserError(
+        f"{name} holds more than a model file can say of its data ({schema.describe()}): give fewer or smaller values, "
+        "and fewer classes with shorter names."
+    )
+
+
+def check_weights(
+    tensors: dict[str, Tensor], config: dict, schema: Schema, file: Path, modules: dict[str, nn.Module] | None
+) -> None:
+    """``UserError`` unless these are weights of the configured model, which is not built for that: a hostile
+    configuration allocates nothing."""
+    try:
+        with torch.device("meta"):
+            model = configuration.build(config, schema, modules=modules)[0]
+    except UserError as error:
+        raise UserError(f"{file} cannot be loaded: {error}") from None
+    _check_tensors(model.state_dict(), tensors, file)
+    for name, _ in model.named_parameters():
+        if bool((tensors[name].abs() > LARGEST_WEIGHT).any()):
+            raise UserError(f"{file} holds weights ({name}) that no training comes to: it is damaged or hostile.")
 
 
 def pack(run: Run) -> dict:
@@ -165,8 +196,19 @@ def described_config(described: dict, file: Path) -> dict[str, dict]:
     config = described.get("config")
     if isinstance(config, dict) and {"encoder", "likelihood"} <= set(config) <= set(configuration.DEFAULTS):
         if all(isinstance(section, dict) for section in config.values()):
-            return configuration.DEFAULTS | _as_meant(config, described.get("format"))
+            whole = configuration.DEFAULTS | _as_meant(config, described.get("format"))
+            return whole | {"data": configuration.DEFAULTS["data"] | whole["data"]}
     raise UserError(f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`.")
+
+
+def _is_info(info: object) -> bool:
+    """Whether it has what is told of every run; there may be more."""
+    if not isinstance(info, dict) or not isinstance(info.get("data"), str) or type(info.get("seed")) is not int:
+        return False
+    counts, bound = (info.get("epoch"), info.get("step")), info.get("bound")
+    return all(type(count) is int and 0 <= count < MOST for count in counts) and (
+        bound is None or (type(bound) is float and math.isfinite(bound))
+    )
 
 
 def _as_meant(config: dict[str, dict], version: int | None) -> dict[str, dict]:

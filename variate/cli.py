@@ -2,14 +2,28 @@
 
 import ast
 import pkgutil
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
+from variate.console import say
 from variate.errors import UserError
+from variate.streams import standing
 
 APPS = Path(__file__).parent / "apps"
+NO_MEMORY_WORDS = (
+    *("not enough memory", "allocate memory", "out of memory", "calculation overflowed", "multiplication overflow"),
+    *("array is too big", "dimension exceeded", "int too big to convert"),
+)
+NO_MEMORY = (
+    "this takes more memory than there is: ask for less at once, with fewer --samples, -n or --rows, or a smaller "
+    "train.batch_size or network."
+)
 
 
 def _version() -> str:
@@ -35,16 +49,52 @@ def build_app() -> App:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. Exit 0: done; 2: what the user can mend, one sentence on standard error; 130: Ctrl-C."""
+    """Run one command. Exit 0: done; 2: what the user can mend, one sentence on standard error; 130: Ctrl-C; 143:
+    SIGTERM, with nothing half-written."""
+    with standing():
+        status = _status(arguments)
+    if status:
+        sys.exit(status)
+
+
+def _status(arguments: list[str] | None) -> int:
     try:
-        build_app()(arguments, exit_on_error=False)
+        with _ended_by_signals():
+            build_app()(arguments, exit_on_error=False)
+            sys.stdout.flush()
     except CycloptsError:
-        sys.exit(2)  # cyclopts has said what was wrong
+        return 2  # cyclopts has said what was wrong
     except UserError as error:
-        print(f"variate: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(0)  # the reader of our output has seen enough
+        say(f"variate: {error}")
+        return 2
+    except (MemoryError, RuntimeError, ValueError, OverflowError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        say(f"variate: {NO_MEMORY}")
+        return 2
     except KeyboardInterrupt as stop:
-        print(f"variate: {str(stop) or 'interrupted'}", file=sys.stderr)
-        sys.exit(130)
+        say(f"variate: {str(stop) or 'interrupted'}")
+        return 130
+    return 0
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """There is an exception for it; torch, and NumPy for what no machine could hold, have only words."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY_WORDS)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends what is in this block as an exception does, so that what it has begun is put away."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

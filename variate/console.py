@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from variate.progress import quiet
+from variate.streams import Log
 
 __all__ = ["say", "silent"]
 
@@ -12,8 +13,9 @@ _silences = 0  # how many `silent()` blocks we are inside of
 
 
 def say(text: str) -> None:
+    """Never fails: the work goes on where nobody can read of it."""
     if not _silences:
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=Log(sys.stderr), flush=True)
 
 
 @contextmanager

@@ -6,8 +6,8 @@ at every instant one of them is whole.
 
 import hashlib
 import json
+import math
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,13 @@ from variate.checkpoint import MODEL, Run, described_config, described_schema, m
 from variate.console import say
 from variate.data.schema import Schema
 from variate.errors import UserError
-from variate.files import write_atomic
+from variate.files import keep_as, opened, write_atomic
 
 __all__ = ["RunFolder"]
+
+MOST = 1 << 53  # what is counted, at most
+LARGEST = 1e300  # a mean, at most: a chart has room above it
+SHOWN = 100  # letters of what a parser says
 
 
 @dataclass(frozen=True)
@@ -54,46 +58,78 @@ class RunFolder:
         described = {"config": config, "numbers": captured["numbers"], "schema": schema.to_json()}
         described["checksum"] = _checksum(captured["tensors"], described)
         content = model_file(captured["tensors"], described)
-        if self.state.is_file():
-            _keep_as(self.state, self.previous_state)
+        if os.path.isfile(self.state):
+            keep_as(self.state, self.previous_state)
         write_atomic(self.state, content)
+
+    @property
+    def has_state(self) -> bool:
+        return any(os.path.lexists(state) for state in (self.state, self.previous_state))
+
+    def check_resumable(self) -> None:
+        if not self.has_state:
+            raise UserError(f"{self.path} has no saved state to resume: start without --resume.")
 
     def load_state(self) -> tuple[dict, dict, Schema]:
         """(captured, config, schema) of the last state that is whole; it is said if that is not the last one."""
-        if not self.state.is_file():
-            raise UserError(f"{self.path} has no saved state to resume: start without --resume.")
+        self.check_resumable()
         try:
             return _load(self.state)
         except UserError:
-            if not self.previous_state.is_file():
+            if not os.path.lexists(self.previous_state):
                 raise
             found = _load(self.previous_state)
             say(f"{self.state} is damaged: going on from the state before it, step {found[0]['numbers']['step']:,}.")
             return found
 
     def write_metrics(self, records: list[dict]) -> None:
-        lines = (json.dumps(record, sort_keys=True) + "\n" for record in records)
+        """A line of JSON for each; numbers that are not finite are null, for JSON knows none."""
+        lines = (json.dumps(_finite(record), sort_keys=True, allow_nan=False) + "\n" for record in records)
         write_atomic(self.metrics, "".join(lines).encode())
 
     def read_metrics(self) -> list[dict]:
-        if not self.metrics.is_file():
+        if not os.path.lexists(self.metrics):
             return []
+        with opened(self.metrics) as file:
+            content = file.read()
+        remedy = "delete it, and go on without its history"
         try:
-            records = [json.loads(line) for line in self.metrics.read_text().splitlines()]
-            return [record for record in records if record["step"] >= 0]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.metrics} is damaged ({error}): delete it, and go on without its history.") from None
+            lines = content.decode("utf-8").splitlines()
+            records = [_finite(json.loads(line)) for line in lines]
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.metrics} is damaged ({str(error)[:SHOWN]}): {remedy}.") from None
+        for number, record in enumerate(records, 1):
+            if not _is_record(record):
+                raise UserError(f"{self.metrics} is damaged (line {number} is no record of an epoch): {remedy}.")
+        return records
 
 
-def _keep_as(file: Path, kept: Path) -> None:
-    """A second name for a file, in the place of an older one; a copy where a file can have one name only."""
-    fresh = kept.with_name(f".{kept.name}.part")
-    fresh.unlink(missing_ok=True)
-    try:
-        os.link(file, fresh)
-    except OSError:
-        shutil.copyfile(file, fresh)
-    os.replace(fresh, kept)
+def _finite(value: object) -> object:
+    """The same JSON without NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_record(record: object) -> bool:
+    """Whether it is what a trainer yields: of an epoch, with its means, or of another event."""
+    if not isinstance(record, dict) or not _is_count(record.get("step")):
+        return False
+    if "epoch" not in record:
+        return isinstance(record.get("event"), str) and "seconds" not in record
+    parts = [record.get(part) for part in ("train", "validation")]
+    numbers = [*(number for part in parts if isinstance(part, dict) for number in part.values())]
+    numbers.append(record.get("seconds", 0))
+    return (
+        _is_count(record["epoch"])
+        and all(isinstance(part, dict) and ("elbo_nats" in part or "squared_error" in part) for part in parts)
+        and ("elbo_nats" in parts[0]) == ("elbo_nats" in parts[1])
+        and all(number is None or type(number) in (int, float) and abs(number) < LARGEST for number in numbers)
+    )
+
+
+def _is_count(number: object) -> bool:
+    return type(number) is int and 0 <= number < MOST
 
 
 def _load(file: Path) -> tuple[dict, dict, Schema]:
@@ -102,7 +138,7 @@ def _load(file: Path) -> tuple[dict, dict, Schema]:
     if described.get("checksum") != _checksum(tensors, said):
         raise UserError(f"{file} is damaged: its checksum is not that of its content; start anew.")
     numbers = described.get("numbers")
-    if not isinstance(numbers, dict) or not all(type(numbers.get(name)) is int for name in ("seed", "step")):
+    if not isinstance(numbers, dict) or type(numbers.get("seed")) is not int or not _is_count(numbers.get("step")):
         raise UserError(f"{file} is damaged: start anew, without --resume and in another folder.")
     captured = {"tensors": tensors, "numbers": numbers}
     return captured, described_config(described, file), described_schema(described, file)

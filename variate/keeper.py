@@ -50,9 +50,16 @@ class Keeper:
     """Keeps one run in its folder, or, without one, its best model in memory."""
 
     def __init__(
-        self, folder: RunFolder | None, trainer: Trainer, settings: dict[str, dict], schema: Schema, keeping: Keeping
+        self,
+        folder: RunFolder | None,
+        trainer: Trainer,
+        settings: dict[str, dict],
+        schema: Schema,
+        said: dict[str, int | str],
+        keeping: Keeping,
     ):
         self.folder, self.trainer, self.settings, self.schema, self.keeping = folder, trainer, settings, schema, keeping
+        self.said = said  # beside them, what the run must be the same in when it goes on
         self.best: Run | None = None
         self.behind = False  # whether the best model could not be written
         # what a killed run had noted of steps that are done again
@@ -80,7 +87,7 @@ class Keeper:
         if self.folder is None:
             return
         folder, saved = self.folder, state.to_save(self.trainer)
-        saved["numbers"]["seed"] = self.trainer.seed
+        saved["numbers"] |= self.said
         self._unless_full(lambda: folder.save_state(saved, self.settings, self.schema))
         self._tell("save", {"step": self.trainer.step, "path": str(folder.state)})
 

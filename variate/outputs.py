@@ -8,9 +8,21 @@ import numpy as np
 from variate.console import say
 from variate.data.schema import Schema
 from variate.errors import UserError
-from variate.files import write_atomic
+from variate.files import check_writeable, write_atomic
 
-__all__ = ["save_array", "save_columns", "save_pairs", "tell_gaps"]
+__all__ = ["ARRAYS", "COLUMNS", "check", "save_array", "save_columns", "save_pairs", "tell_gaps"]
+
+ARRAYS = (".npy", ".npz", ".csv", ".png")  # what rows can be written as
+COLUMNS = (".npy", ".npz", ".csv")  # and results for each row
+
+
+def check(path: Path, extensions: tuple[str, ...], schema: Schema | None = None) -> None:
+    """That results can be written there, as far as can be known before there are any; ``schema``: of rows."""
+    if path.suffix not in extensions:
+        raise UserError(f"--out {path} has no known extension: use one of {', '.join(extensions)}.")
+    if path.suffix == ".png" and schema is not None:
+        _drawable(schema)
+    check_writeable(path)
 
 
 def save_array(path: Path, values: np.ndarray, schema: Schema, columns: int | None = None) -> None:
@@ -22,8 +34,7 @@ def save_array(path: Path, values: np.ndarray, schema: Schema, columns: int | No
         ".csv": lambda: _csv(values.reshape(len(values), -1)),
         ".png": lambda: _png(values, schema, columns),
     }
-    if path.suffix not in writers:
-        raise UserError(f"--out {path} has no known extension: use one of {', '.join(writers)}.")
+    check(path, ARRAYS)
     write_atomic(path, writers[path.suffix]())
 
 
@@ -40,15 +51,14 @@ def save_pairs(path: Path, originals: np.ndarray, copies: np.ndarray, schema: Sc
 def save_columns(path: Path, values: np.ndarray, names: list[str], together: bool = False) -> None:
     """Write results (n, …): .npy as they are, .npz one array a column or, ``together``, all under ``values``, .csv
     (n, columns) with the names as its first line."""
+    check(path, COLUMNS)
     flat = values.reshape(len(values), -1)
     if path.suffix == ".npy":
         content = _npy(values)
     elif path.suffix == ".npz":
         content = _npz({"values": values} if together else dict(zip(names, flat.T, strict=True)))
-    elif path.suffix == ".csv":
-        content = (",".join(names) + "\n").encode() + _csv(flat)
     else:
-        raise UserError(f"--out {path} has no known extension: use one of .npy, .npz, .csv.")
+        content = (",".join(names) + "\n").encode() + _csv(flat)
     write_atomic(path, content)
 
 

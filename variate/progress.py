@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from variate.streams import Log
+
 T = TypeVar("T")
 
 _silenced = 0  # how many `quiet()` blocks and running progresses we are inside of
@@ -110,7 +112,7 @@ class _Lines:
         self.description = description
 
     def show(self, done: float, status: str) -> None:
-        print(f"{self.description}: {status}", file=sys.stderr, flush=True)
+        print(f"{self.description}: {status}", file=Log(sys.stderr), flush=True)
 
     close = show
 
@@ -126,7 +128,7 @@ class _Bar:
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.TextColumn("{task.fields[status]}", markup=False),
-            console=Console(file=sys.stderr),
+            console=Console(file=Log(sys.stderr)),  # pyright: ignore[reportArgumentType] (it is like a stream)
             refresh_per_second=4,
             redirect_stdout=False,  # what is printed to standard output stays there
         )
@@ -144,7 +146,7 @@ class _Bar:
 def _view(description: str, total: float | None) -> _Silent | _Lines | _Bar:
     if _silenced or sys.stderr is None:
         return _Silent()
-    return _Bar(description, total) if sys.stderr.isatty() else _Lines(description)
+    return _Bar(description, total) if Log(sys.stderr).isatty() else _Lines(description)
 
 
 def _count(done: float, total: float | None, unit: str) -> str:

@@ -36,7 +36,8 @@ class Clock:
 
 @contextmanager
 def asked_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that a step in flight is finished before the state is saved."""
+    """An event that Ctrl-C, SIGTERM or the end of the terminal sets, so that a step in flight is finished before the
+    state is saved."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -50,7 +51,9 @@ def asked_to_stop() -> Iterator[threading.Event]:
         asked.add(number)  # Ctrl-C under torchrun comes as a SIGINT and, through it, as a SIGTERM
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    hangup = getattr(signal, "SIGHUP", None)  # none on Windows; ignored under nohup
+    hangups = [hangup] if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL else []
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, *hangups)}
     try:
         yield stop
     finally:

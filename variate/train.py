@@ -84,8 +84,9 @@ class Trainer:
     group: Processes = Processes()
     step: int = 0
     rollbacks: int = 0
-    best: float = -math.inf
+    best: float = -math.inf  # the mean over the validation rows, without those that have none
     best_epoch: int = 0
+    best_left_out: int = 0  # validation rows whose bound was not finite in the best epoch
     seconds: float = 0.0
     tally: Tally = field(default_factory=Tally)
 
@@ -111,6 +112,7 @@ class Trainer:
         self.differentiated = self.group.wrap(self.step_module, self._leaves_parameters_unused)
         self.start: dict | None = None  # what the epoch under way began with
         self.on_steps: Callable[[dict], None] | None = None  # told the means of every few steps
+        self.left_out: list[int] = []  # validation rows, of those that this process saw, without a finite bound
         labels = self.train_data.labels
         self.labelled = labels.ge(0).nonzero().flatten() if labels is not None and bool((labels < 0).any()) else None
 
@@ -346,39 +348,78 @@ class Trainer:
     def _end_of_epoch(self) -> dict:
         """Validate the averaged weights; the record of the epoch that just ended."""
         train = in_raw_units(self.tally.end_epoch(), self.train_data.schema)
-        valid = self.validate()
-        watched = valid["bound_nats"] if "bound_nats" in valid else -valid["squared_error"]
-        # the bound does not see labels, which validation rows may lack: where they are learned, the last weights stay
-        if watched > self.best or self.model.labelling is not None:
-            self.best, self.best_epoch = watched, self.epoch
+        valid, left_out = self._validated()
+        improved = self._is_best(valid, left_out)
+        if improved:
+            self.best, self.best_epoch, self.best_left_out = _watched(valid), self.epoch, left_out
         return {
             "epoch": self.epoch,  # how many are done
             "step": self.step,
             "learning_rate": self.learning_rate(),
             "seconds": round(self.seconds, 2),
             "skipped": self.tally.skipped,
-            "improved": self.best_epoch == self.epoch,
+            "improved": improved,
             "train": recorded(train),
-            "validation": recorded(valid),
+            "validation": recorded(valid) | ({"left_out": left_out} if left_out else {}),
         }
 
-    @torch.inference_mode()
+    def _is_best(self, valid: dict[str, float], left_out: int) -> bool:
+        """Whether no epoch had a finite bound of more validation rows or, of as many, a better mean of them.
+
+        Any epoch is better than none. The bound does not see labels, which validation rows may lack: where they are
+        learned, and where no row has a bound, the last weights stay.
+        """
+        first = self.best == -math.inf and not self.best_left_out
+        blind = self.model.labelling is not None or left_out == self.best_left_out == len(self.valid_data)
+        return first or blind or (-left_out, _watched(valid)) > (-self.best_left_out, self.best)
+
     def validate(self) -> dict[str, float]:
-        """Mean terms of the averaged weights on the validation rows, with the same noise every time."""
+        """Mean terms of the averaged weights on the validation rows, with the same noise every time.
+
+        Of the rows whose bound (or squared error) is finite: an outlier may have none.
+        """
+        return self._validated()[0]
+
+    @torch.inference_mode()
+    def _validated(self) -> tuple[dict[str, float], int]:
+        """The same, and how many rows were left out."""
         objective = self.step_module.objective
         names, totals = [], torch.zeros((), dtype=torch.float64)
+        left_out: list[int] = []
         part = slice(self.group.rank, None, self.group.count)
         rows = max(1, min(VALIDATION_ROWS, VALIDATION_VALUES // self.valid_data.schema.size))
         for chunk, index in enumerate(torch.arange(len(self.valid_data), device=self.device).split(rows)):
             shape = (objective.samples, len(index), self.model.latent.noise_size)
             draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)[:, part]
             batch = self.valid_data.batch(index, part=part)
-            names, sums = total_terms(objective(*self.average(batch, draws), self.step)[1])
+            finite, terms = _with_bound(objective(*self.average(batch, draws), self.step)[1])
+            names, sums = total_terms(terms)
+            if not bool(sums.isfinite().all()):  # finite rows may add up to more than they can be each
+                names, sums = total_terms(Terms(*(None if v is None else v.double() for v in terms)))
             totals = totals + sums.cpu().double()
-        totals = dict(zip(names, self.group.total(totals.tolist()), strict=True))
-        return in_raw_units(means(totals | {"rows": len(self.valid_data)}), self.train_data.schema)
+            left_out += index[part][~finite].tolist()
+        self.left_out = left_out
+        *found, missing = self.group.total([*totals.tolist(), float(len(left_out))])
+        rows = len(self.valid_data) - int(missing)
+        terms_of_rows = means(dict(zip(names, found, strict=True)) | {"rows": rows})
+        return in_raw_units(terms_of_rows, self.train_data.schema), int(missing)
 
     def restart_from(self, model: Model) -> None:
         """Go on with another model's weights, with moments and averages of their own."""
         self.model.load_state_dict(model.state_dict())
         self.average.load_state_dict(model.state_dict())
+
+
+def _watched(means: dict[str, float]) -> float:
+    """What epochs are compared by: the higher, the better; −∞ where there is nothing to go by."""
+    watched = means["bound_nats"] if "bound_nats" in means else -means["squared_error"]
+    return -math.inf if math.isnan(watched) else watched
+
+
+def _with_bound(terms: Terms) -> tuple[Tensor, Terms]:
+    """(which rows have a finite bound (B,); the terms with 0 in place of the others)."""
+    watched = terms.squared_error if terms.bound_nats is None else terms.bound_nats
+    assert watched is not None
+    finite = watched.isfinite()
+    kept = (None if v is None else torch.where(finite.view(-1, *[1] * (v.dim() - 1)), v, 0.0) for v in terms)
+    return finite, Terms(*kept)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from variate import checkpoint, inference, options
+from variate import checkpoint, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
@@ -43,6 +43,7 @@ def command(run: Path, data: options.Data, *, out: Path, samples: int = 16) -> N
         draws of z per row.
     """
     trained = checkpoint.load(run)
+    outputs.check(out, outputs.COLUMNS)
     labels, probabilities = classify(trained, data, samples=samples)
     if out.suffix == ".csv":
         write_atomic(out, _csv(labels, probabilities, trained.schema.class_names))

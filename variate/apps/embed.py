@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from variate import checkpoint, inference, options
+from variate import checkpoint, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
@@ -44,6 +44,7 @@ def command(
         also the posterior's standard deviation along every unit: .npy (n, 2, size), .csv columns z0_sd, z1_sd, ….
     """
     trained = checkpoint.load(run)
+    outputs.check(out, outputs.COLUMNS)
     found = embed(trained, data, labels, spread=spread)
     size = found.shape[-1]
     columns = [f"z{unit}{end}" for end in (["", "_sd"] if spread else [""]) for unit in range(size)]

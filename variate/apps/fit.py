@@ -3,22 +3,24 @@
 import math
 import os
 import re
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from cyclopts import Parameter
 from torch import nn
 
 from variate import checkpoint, config, options, state, train
 from variate.checkpoint import Run
+from variate.claim import claimed
 from variate.console import say, silent
 from variate.data.dataset import Dataset
+from variate.data.fingerprint import fingerprint
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError, whole_number
-from variate.files import make_folder
 from variate.fitting import Asked, fit_prior, trainer_for
 from variate.folder import RunFolder
 from variate.keeper import Keeper, Keeping
@@ -58,26 +60,25 @@ def fit(
     asked = Asked(recipe, conditional, epochs, tuple(overrides or ()))
     with joined(device) as group, silent(group.rank > 0):
         place = _Place(RunFolder(Path(out)) if out is not None else None, modules, group)
-        if resume or place.was_restarted:
-            captured, settings, schema, seed = place.saved()
-            whole = config.as_scored(settings, load(data, labels, **_as_before(schema)))
-            _check_same(place, schema, whole, asked, settings, seed)
-        else:
-            place.check_free()
-            captured, whole = None, load(data, labels, levels=levels, layout=layout, resize=resize)
-            settings = asked.settings(whole.split(seed)[0], modules)
-            whole = config.as_scored(settings, whole)
-        trainer = trainer_for(settings, whole, seed, group, modules)
-        if captured is not None:
-            state.restore(trainer, captured)
-        say(_announcement(whole, settings, trainer))
-        if trainer.step:
-            say(f"resumed after step {trainer.step:,} of {trainer.total_steps:,}")
-        keeper = Keeper(place.to_write(), trainer, settings, whole.schema, keeping)
-        run = _train(trainer, keeper, place, whole)
-        if fit_prior(run, trainer.train_data) or keeper.behind:
-            keeper.keep(run)
-        return run
+        resume = resume or place.was_restarted
+        with place.claimed(resume):
+            if resume:
+                trainer, settings, whole, said = _resumed(place, data, labels, asked)
+            else:
+                whole = load(data, labels, levels=levels, layout=layout, resize=resize)
+                settings = asked.settings(whole.split(seed)[0], modules)
+                whole = config.as_scored(settings, whole)
+                trainer, said = trainer_for(settings, whole, seed, group, modules), place.said(whole, seed)
+            for schema in (whole.schema, trainer.train_data.schema):
+                checkpoint.check_loadable(schema, whole.name)
+            say(_announcement(whole, settings, trainer))
+            if trainer.step:
+                say(f"resumed after step {trainer.step:,} of {trainer.total_steps:,}")
+            keeper = Keeper(place.to_write, trainer, settings, whole.schema, said, keeping)
+            run = _train(trainer, keeper, place, whole)
+            if fit_prior(run, trainer.train_data) or keeper.behind:
+                keeper.keep(run)
+            return run
 
 
 @dataclass(frozen=True)
@@ -91,28 +92,51 @@ class _Place:
     @property
     def was_restarted(self) -> bool:
         """Whether a process was lost, and this run goes on from the last state in the place of all of them."""
-        state = self.folder is not None and self.folder.state.exists()
-        return was_restarted() and self.group.from_first(state)
+        return was_restarted() and self.group.from_first(self.folder is not None and self.folder.has_state)
 
+    @property
     def to_write(self) -> RunFolder | None:
-        if self.folder is None or self.group.rank > 0:
-            return None
-        make_folder(self.folder.path)
-        return self.folder
+        return self.folder if self.group.rank == 0 else None
 
-    def check_free(self) -> None:
-        if self.folder is None or self.group.rank > 0 or was_restarted():
-            return
-        if self.folder.model.exists() or self.folder.state.exists():
-            raise UserError(f"{self.folder.path} already holds a run: go on with --resume, or choose another --out.")
+    def claimed(self, resume: bool) -> AbstractContextManager:
+        """The folder belongs to this fit alone, if there is one."""
+        folder = self.to_write
+        return nullcontext() if folder is None else claimed(folder, resume, was_restarted())
 
-    def saved(self) -> tuple[dict, dict[str, dict], Schema, int]:
-        """(captured state, settings, schema, seed) of the run to go on with."""
+    def said(self, whole: Dataset, seed: int) -> dict[str, int | str]:
+        """What the states say of the run besides settings and schema: the rows, and how they are parted and drawn."""
+        return {"seed": seed} | ({"data": fingerprint(whole)} if self.to_write else {})
+
+    def saved(self) -> tuple[dict, dict[str, dict], Schema]:
+        """(captured state, settings, schema) of the run to go on with."""
         if self.folder is None:
             raise UserError("there is nothing to resume without a run folder: say which with out.")
         found = self.folder.load_state() if self.group.rank == 0 else None
         captured, settings, schema = self.group.from_first(found)
-        return captured, settings, schema, captured["numbers"]["seed"]
+        weights = {name[len("model.") :]: value for name, value in captured["tensors"].items() if name[:6] == "model."}
+        checkpoint.check_weights(weights, settings, schema, self.folder.state, self.modules)
+        return captured, settings, schema
+
+
+def _resumed(
+    place: _Place, data: object, labels: object, asked: Asked
+) -> tuple[train.Trainer, dict[str, dict], Dataset, dict[str, int | str]]:
+    """The trainer of a saved run as it was, its settings and its rows, which have to be the same, and what is said."""
+    captured, settings, schema = place.saved()
+    path, seed = place.folder.path if place.folder else None, captured["numbers"]["seed"]
+    whole = config.as_scored(settings, load(data, labels, **_as_before(schema)))
+    if schema != whole.schema:
+        raise UserError(f"{path} learns {schema.describe()}: resume it with the data it was started with.")
+    said = place.said(whole, seed)
+    if "data" in said and captured["numbers"].get("data", said["data"]) != said["data"]:  # the first states lack it
+        raise UserError(f"{whole.name} holds other rows than {path} learns: resume it with the data it started with.")
+    if asked.says_something and asked.settings(whole.split(seed)[0], place.modules) != settings:
+        raise UserError(f"{path} was made with other settings: --resume needs no options, or the same.")
+    trainer = trainer_for(settings, whole, seed, place.group, place.modules)
+    if why := state.fault(trainer, captured):
+        raise UserError(f"the state in {path} is damaged ({why}): start anew, without --resume and in another folder.")
+    state.restore(trainer, captured)
+    return trainer, settings, whole, said
 
 
 def _as_before(schema: Schema) -> dict:
@@ -120,17 +144,6 @@ def _as_before(schema: Schema) -> dict:
     height_width = (schema.shape[0], schema.shape[1]) if schema.resized else None
     levels = schema.levels if schema.divisor == 1 else None
     return {"levels": levels, "layout": schema.layout, "resize": height_width}
-
-
-def _check_same(
-    place: _Place, schema: Schema, whole: Dataset, asked: Asked, settings: dict[str, dict], seed: int
-) -> None:
-    """Only the same data and the same settings go on with a run."""
-    path = place.folder.path if place.folder else None
-    if schema != whole.schema:
-        raise UserError(f"{path} learns {schema.describe()}: resume it with the data it was started with.")
-    if asked.says_something and asked.settings(whole.split(seed)[0], place.modules) != settings:
-        raise UserError(f"{path} was made with other settings: --resume needs no options, or the same.")
 
 
 def _announcement(whole: Dataset, settings: dict, trainer: train.Trainer) -> str:
@@ -158,11 +171,24 @@ def _train(trainer: train.Trainer, keeper: Keeper, place: _Place, whole: Dataset
 
 
 def _say_how_it_ended(trainer: train.Trainer, keeper: Keeper) -> None:
+    if trainer.best_left_out:
+        say(_without_bound(trainer))
     done, best = trainer.epoch, trainer.best_epoch
     if done < trainer.total_epochs and best < done and not math.isfinite(keeper.keeping.minutes):
         say(f"stopped after epoch {done}: no better on the validation rows since epoch {best}, whose weights are kept")
     elif done == trainer.total_epochs and best < done:
         say(f"best on the validation rows after epoch {best} of {done}, whose weights are kept")
+
+
+def _without_bound(trainer: train.Trainer) -> str:
+    """How many validation rows the epochs were not compared by, and the value that is farthest out in one of them."""
+    count, rows = trainer.best_left_out, trainer.valid_data
+    what = "log p" if trainer.step_module.objective.is_bound else "squared error"
+    said = f"{count:,} of {len(rows):,} validation rows {'has' if count == 1 else 'have'} no finite {what}"
+    if trainer.left_out:
+        values = rows.values[torch.tensor(trainer.left_out[:1])].double().flatten()
+        said += f" (one holds {float(values[values.abs().argmax()]):.4g})"
+    return f"{said}: the epochs were compared by the others"
 
 
 def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
@@ -178,6 +204,8 @@ def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
             shown.append(f"{part} ELBO {mean:.2f} nats = {record[part]['elbo_bits_per_dim']:.4f} bits/dim")
         else:
             shown.append(f"{part} squared error {mean / whole.schema.size:.5f} per dim")
+        if left_out := record[part].get("left_out", 0):
+            shown[-1] += f" ({left_out:,} {'row has' if left_out == 1 else 'rows have'} none)"
     if record["skipped"]:
         shown.append(f"skipped so far: {record['skipped']:,} steps whose gradients were not finite")
     shown.append(f"{record['seconds']:.0f} s")

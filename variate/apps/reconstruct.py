@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from variate import checkpoint, inference, options
+from variate import checkpoint, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
@@ -32,6 +32,7 @@ def command(
         a fixed, seeded subset of that many.
     """
     trained = checkpoint.load(run)
+    outputs.check(out, outputs.ARRAYS, trained.schema)
     chosen: Dataset = load(data, labels, part="test", like=trained.schema).subset(rows)
     values = reconstruct(trained, chosen)
     save_pairs(out, chosen.values.numpy(), values, trained.schema)

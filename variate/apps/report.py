@@ -9,6 +9,7 @@ from variate.console import say
 from variate.data import named
 from variate.data.load import load
 from variate.errors import UserError
+from variate.files import check_writeable
 from variate.folder import RunFolder
 from variate.page import assembly
 from variate.page.findings import look
@@ -62,5 +63,7 @@ def command(
     out
         the folder to write into; by default the run's own.
     """
+    if out is not None:
+        check_writeable(out / "report.html")
     page = report(checkpoint.load(run), data, labels, samples=samples, rows=rows, out=out)
     say(f"the report is {page}")

@@ -9,7 +9,7 @@ import torch
 from cyclopts import Parameter
 from torch import Tensor
 
-from variate import checkpoint, inference, options
+from variate import checkpoint, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.infer import infer_known
@@ -118,6 +118,7 @@ def command(
         of z and of the draw.
     """
     trained = checkpoint.load(run)
+    outputs.check(out, outputs.ARRAYS, trained.schema)
     values = sample(trained, n, condition=condition, mean=mean, seed=seed)
     columns = len(parse_condition(trained, condition)) if condition is not None else 0
     save_array(out, values, trained.schema, columns if columns > 1 else None)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from variate import checkpoint, estimate, inference, options
+from variate import checkpoint, estimate, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
@@ -56,6 +56,7 @@ def command(
         draws per row; more are tighter and slower.
     """
     trained = checkpoint.load(run)
+    outputs.check(out, outputs.COLUMNS)
     scores = score(trained, data, labels, samples=samples, seed=seed)
     save_columns(out, np.stack(list(scores.values()), axis=1), list(scores))
     few = int((scores.get("effective_samples", np.array([])) < estimate.FEW_EFFECTIVE).sum())

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from variate.data.shards import Shards, is_large
+from variate.data.shards import Shards, Stamp, is_large
 from variate.data.sources import Found, Like, looks_like
 from variate.errors import UserError
 from variate.progress import Progress
@@ -66,6 +66,7 @@ class Seen(NamedTuple):
     height: int
     width: int
     remarks: tuple[str, ...]
+    stamp: Stamp
 
     @property
     def size(self) -> tuple[int, int]:
@@ -140,6 +141,10 @@ class ImageFiles(NamedTuple):
 
     def __len__(self) -> int:
         return len(self.seen)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [one.stamp.size for one in self.seen]
 
     def pixels(self, number: int) -> np.ndarray:
         return _pixels(self.seen[number], self.kind, self.size).reshape(self.shape)
@@ -255,10 +260,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _look(path: Path) -> Seen:
     with _opened(path) as image:
+        stamp = Stamp.of(path)
         width, height = image.size
         if _orientation(image) >= 5:
             width, height = height, width
-        return Seen(path, _kind(image), height, width, tuple(_peculiarities(image)))
+        return Seen(path, _kind(image), height, width, tuple(_peculiarities(image)), stamp)
 
 
 def _kind(image: Image.Image) -> Kind:
@@ -382,12 +388,15 @@ def _known_depth(dtype: np.dtype) -> str:
 def _pixels(one: Seen, kind: Kind, size: tuple[int, int]) -> np.ndarray:
     """(H, W) or (H, W, C) of the kind wanted."""
     with _opened(one.path) as image:
+        one.stamp.check(one.path)  # before its pixels are: whatever is wrong with others is not its fault
         turned = _TURNED.get(_orientation(image))
         image.draft(None, (_DRAFT * max(size), _DRAFT * max(size)))
         upright = image if turned is None else image.transpose(turned)
         deep = one.kind.depth in ("uint16", "float32")
         array = _deep(upright, one, size) if deep else _shallow(upright, one, kind, size)
-        return _widened(array, kind)
+        array = _widened(array, kind)
+    one.stamp.check(one.path)
+    return array
 
 
 def _shallow(image: Image.Image, one: Seen, kind: Kind, size: tuple[int, int]) -> np.ndarray:

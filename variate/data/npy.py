@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from variate.data.idx import check_promise, read_values
+from variate.data.shards import Stamp
 from variate.errors import UserError
 from variate.files import opened
 
@@ -58,6 +59,7 @@ class NpyFiles:
     """
 
     def __init__(self, paths: Sequence[Path], name: str):
+        self.stamps = [Stamp.of(path) for path in paths]  # before their headers: what comes later is a change
         headers = [_stored(path) for path in paths]
         self.paths, self.name, self.starts = list(paths), name, [header.start for header in headers]
         self.stored, self.shape = headers[0].dtype, headers[0].shape[1:]
@@ -77,6 +79,10 @@ class NpyFiles:
 
     def __len__(self) -> int:
         return self.rows
+
+    @property
+    def sizes(self) -> list[int]:
+        return [stamp.size for stamp in self.stamps]
 
     def read(self, index: np.ndarray) -> np.ndarray:
         """The rows with these numbers, in their order: (len(index), \\*shape), in this machine's byte order."""
@@ -107,6 +113,7 @@ class NpyFiles:
                     content[places[first]] = found
                 else:
                     content[places[first:end]] = found.reshape(-1, self.row_bytes)[rows[first:end] - rows[first]]
+        self.stamps[file].check(self.paths[file])  # afterwards: what was read is what was there before
 
 
 def _rows(header: Header) -> str:

@@ -189,6 +189,7 @@ def _plausible(schema: Schema) -> bool:
         and (levels is None or _whole((levels,), 2, 65536))
         and (schema.divisor == 1 or schema.divisor in (255, 256))
         and all(type(flag) is bool for flag in (schema.counts, schema.resized))
+        and not (schema.resized and len(shape) < 2)
         and not (schema.counts and levels)
         and (labels is None or _whole(labels, 0, 1 << 53) and 0 < len(labels) <= MOST_CLASSES)
         and _plausible_names(schema)

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from variate.data.arrays import shareable
 from variate.errors import UserError
 from variate.progress import track
 
-__all__ = ["Changed", "Shards", "Source", "is_large", "pieces"]
+__all__ = ["Changed", "Shards", "Source", "Stamp", "is_large", "pieces"]
 
 IN_MEMORY_BYTES = 1 << 30  # larger data are read from where they are
 CHOSEN_SHARE = 4  # rows chosen from them are read at once, if they take no more than such a part of it
@@ -27,9 +28,32 @@ def is_large(rows: int, shape: tuple[int, ...], dtype: np.dtype | str) -> bool:
     return rows * math.prod(shape) * np.dtype(dtype).itemsize > IN_MEMORY_BYTES
 
 
+class Stamp(NamedTuple):
+    """What changes when somebody writes into a file or puts another in its place: its bytes, when it was written."""
+
+    size: int
+    nanoseconds: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamp":
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions.") from None
+        return cls(found.st_size, found.st_mtime_ns)
+
+    def check(self, path: Path) -> None:
+        """That the file is still as it was: rows that were read from another would be learned as garbage."""
+        if Stamp.of(path) != self:
+            raise UserError(
+                f"{path} has changed since the data were opened: leave their files alone while they are used, and "
+                "start again."
+            )
+
+
 class Source(Protocol):
     """Where n rows of one shape and type lie. ``bounds``: the first row of every shard, or ``None`` where each row is
-    a shard of its own."""
+    a shard of its own. ``sizes``: of the files, in bytes."""
 
     @property
     def name(self) -> str: ...
@@ -39,6 +63,8 @@ class Source(Protocol):
     def dtype(self) -> np.dtype: ...
     @property
     def bounds(self) -> np.ndarray | None: ...
+    @property
+    def sizes(self) -> list[int]: ...
     def __len__(self) -> int: ...
     def read(self, index: np.ndarray) -> np.ndarray:
         """The rows with these numbers, (len(index), \\*shape)."""
@@ -64,6 +90,10 @@ class Changed:
     @property
     def bounds(self) -> np.ndarray | None:
         return self.source.bounds
+
+    @property
+    def sizes(self) -> list[int]:
+        return self.source.sizes
 
     def __len__(self) -> int:
         return len(self.source)
