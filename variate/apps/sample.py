@@ -12,7 +12,7 @@ from torch import Tensor
 from variate import checkpoint, inference, options
 from variate.checkpoint import Run
 from variate.console import say
-from variate.data.infer import infer_known
+from variate.data.known import infer_known
 from variate.data.schema import Schema
 from variate.errors import UserError, suggest
 from variate.outputs import save_array, tell_gaps
