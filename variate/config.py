@@ -160,7 +160,7 @@ def load_recipe(recipe: str | os.PathLike[str], overrides: list[str] | None = No
     if not path.is_file():
         raise UserError(f"there is no recipe {recipe!r}{suggest(recipe, recipes())}; known: {', '.join(recipes())}.")
     try:
-        said = tomllib.loads(path.read_text())
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"the recipe {path} is not valid TOML: {error}.") from None
     config = {section: dict(values) for section, values in DEFAULTS.items()}
