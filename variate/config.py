@@ -7,6 +7,7 @@ Sections: ``data`` (binarize), ``encoder``, ``decoder``, ``latent``, ``posterior
 
 import importlib
 import inspect
+import json
 import math
 import os
 import pkgutil
@@ -33,7 +34,7 @@ from variate.model import Model
 from variate.networks.layers import ShowAtoms
 from variate.precision import PRECISIONS
 
-__all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
+__all__ = ["Training", "as_said", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
 
 LARGEST, MOST_LAYERS, LONGEST_WORD = 10_000_000, 1024, 1000
 MOST_WARMUP_STEPS = 300
@@ -201,6 +202,52 @@ def _parse_override(override: str) -> tuple[str, str, object]:
         return section, key, tomllib.loads(f"v = {text}")["v"]
     except (ValueError, RecursionError):  # a bare word is a string; so is what is too long or too deep to be read
         return section, key, text
+
+
+def as_said(settings: dict[str, dict]) -> tuple[str, list[str]]:
+    """The inverse of ``load_recipe``: a recipe's name and the fewest overrides that make these settings of it.
+
+    What the settings leave out is said as its class has it by default. Of one's own networks nothing is said: they are
+    given again.
+
+    >>> as_said(load_recipe("iwae", ["objective.k=7"]))
+    ('iwae', ['objective.k=7'])
+    """
+    known = registries()
+    told = {recipe: _told(settings, load_recipe(recipe), known) for recipe in recipes()}
+    nearest = min(told, key=lambda recipe: (len(told[recipe]), recipe))
+    return nearest, told[nearest]
+
+
+def _told(settings: dict[str, dict], base: dict[str, dict], known: dict[str, dict[str, type]]) -> list[str]:
+    """The overrides that lead from a recipe's settings to others."""
+    overrides = []
+    for section, values in settings.items():
+        name = values.get("name")
+        if name == OWN:
+            continue
+        before = dict(base[section])
+        if name != before.get("name"):
+            overrides.append(f"{section}.name={_toml(name)}")
+            before = {"name": name} | ({"size": before["size"]} if section == "latent" else {})
+        cls = Training if section == "train" else known.get(section, {}).get(str(name))
+        defaults = {} if cls is None else {n: p.default for n, p in inspect.signature(cls).parameters.items()}
+        wanted = {key: defaults.get(key, value) for key, value in before.items()} | values
+        overrides += [
+            f"{section}.{key}={_toml(value)}"
+            for key, value in wanted.items()
+            if key not in before or _toml(before[key]) != _toml(value)
+        ]
+    return overrides
+
+
+def _toml(value: object) -> str:
+    """A word, a number or a list of such as TOML has it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _check_plain(config: dict[str, dict]) -> None:

@@ -11,7 +11,7 @@ from torch.utils import data as torch_data
 
 from variate.errors import UserError
 
-__all__ = ["as_array", "number_cells", "of_tensor", "shareable"]
+__all__ = ["as_array", "cells", "number_cells", "of_tensor", "shareable"]
 
 _IS = {"data": "the data is", "labels": "the labels are"}
 _EXACT = 1 << 53  # from here on float64 does not hold every whole number
@@ -29,18 +29,13 @@ _NO_NUMBERS = {  # kind of dtype → what to give in its place
 def shareable(data: object) -> tuple[np.ndarray, str | None]:
     """Any array-like as one that torch can share, and its dtype where torch needs a wider one.
 
-    Contiguous, writeable, in this machine's byte order. Raises ``UserError`` for what is no array of numbers, and for
-    values that are missing, by their row and column.
+    Contiguous, writeable, in this machine's byte order. Raises ``UserError`` for what is no array of numbers, as
+    ``cells`` does.
 
     >>> shareable(np.array([1, 2], ">u2"))
     (array([1, 2], dtype=int32), 'uint16')
     """
-    values, names = as_array(data, "data"), _column_names(data)
-    if isinstance(values, np.ma.MaskedArray):
-        _check_unmasked(values, names)
-        values = values.data
-    if values.dtype.kind == "O":
-        values = _of_rows(values) if _holds_rows(values) else number_cells(values, "the data", names)
+    values = cells(data)
     kind, size, dtype = values.dtype.kind, values.dtype.itemsize, None
     if kind in _NO_NUMBERS:
         raise UserError(f"the data has dtype {values.dtype}: {_NO_NUMBERS[kind]}.")
@@ -53,6 +48,20 @@ def shareable(data: object) -> tuple[np.ndarray, str | None]:
             raise UserError("the data holds whole numbers beyond 64 bits with a sign: divide them, or give floats.")
         values = values.astype(np.int64)
     return np.require(values, values.dtype.newbyteorder("="), ["C", "W"]), dtype
+
+
+def cells(data: object) -> np.ndarray:
+    """Any array-like as an array of known values, numbers where Python objects are numbers.
+
+    Raises ``UserError`` as ``as_array`` does, and for a cell that is missing or no number, by its row and column.
+    """
+    values, names = as_array(data, "data"), _column_names(data)
+    if isinstance(values, np.ma.MaskedArray):
+        _check_unmasked(values, names)
+        values = values.data
+    if values.dtype.kind == "O":
+        values = _of_rows(values) if _holds_rows(values) else number_cells(values, "the data", names)
+    return values
 
 
 def as_array(data: object, what: str) -> np.ndarray:
