@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from helpers_runs import assert_same, pixels, scratch, table
+from helpers_runs import TINY, assert_same, pixels, scratch, table
 
-from variate import checkpoint, config
+from variate import checkpoint, config, fitting
 from variate.apps.fit import fit
 from variate.config import Training
 from variate.data.dataset import Dataset
@@ -429,6 +429,19 @@ def test_whatever_a_model_file_says_gives_a_model_or_one_sentence(key):
         with pytest.raises(UserError) as caught:
             config.build(said, IMAGES)
         assert len(str(caught.value)) < 1000
+
+
+def test_a_model_larger_than_memory_is_not_allocated(monkeypatch):
+    """Weights, gradients, two moments and the average: twenty bytes for each of 5,000 × 100 and some thousand more."""
+    settings = [*TINY, "encoder.hidden=[5000, 100]", "train.epochs=1"]
+    monkeypatch.setattr(fitting, "machine_memory", lambda: 20 * 600_000)
+    assert fit(table(12), recipe="vector", overrides=settings).model
+    monkeypatch.setattr(fitting, "machine_memory", lambda: 20 * 500_000)
+    with pytest.raises(UserError, match=r"5\d\d,\d\d\d weights"):
+        fit(table(12), recipe="vector", overrides=settings)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"100,\d\d\d,\d\d\d,\d\d\d,\d\d\d weights"):
+        fit(table(12), recipe="vector", overrides=[*TINY, "encoder.hidden=[10000000, 10000000]"])
 
 
 def test_a_recipe_that_cannot_be_opened_is_named(tmp_path):

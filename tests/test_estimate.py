@@ -365,9 +365,11 @@ def test_a_chunk_has_a_size_in_bytes():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(inference, "CHUNK_BYTES", limit)
                 hook = torch.nn.modules.module.register_module_forward_hook(
-                    lambda module, inputs, output: seen.append(output.nbytes)
-                    if isinstance(module, Likelihood) and isinstance(output, torch.Tensor)
-                    else None
+                    lambda module, inputs, output: (
+                        seen.append(output.nbytes)
+                        if isinstance(module, Likelihood) and isinstance(output, torch.Tensor)
+                        else None
+                    )
                 )
                 inference.sample(run(kind), 20, None, 0, True)
                 hook.remove()

@@ -279,4 +279,3 @@ def _why_strange(schema: Schema, row: Tensor) -> str:
 def _chosen(rows: Tensor | Shards, index: Tensor | slice) -> Tensor:
     """``rows[index]``, eight times as fast for an index of whole images."""
     return rows[index] if isinstance(index, slice) else rows.index_select(0, index)
-
