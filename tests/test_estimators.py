@@ -532,6 +532,28 @@ def test_classes_come_back_from_a_file_as_they_were_given(tmp_path, kind):
     assert ("labels" in model.run_.info) == (kind is str)
 
 
+def test_words_are_words_wherever_they_come_from(tmp_path):
+    """In a data set of ours or of PyTorch's, in a file, learned by the command's function: their model says so."""
+    values, labels = groups(40)
+    np.savez(tmp_path / "both.npz", x=values, y=labels)
+    pairs = [(row, str(label)) for row, label in zip(values, labels, strict=True)]
+    quickly = {"overrides": (*FEW, "train.least_steps=0"), "epochs": 1}
+
+    class Pairs(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(pairs)
+
+        def __getitem__(self, index):
+            return pairs[index]
+
+    for given in (load(values, labels), Pairs(), tmp_path / "both.npz"):
+        assert few(**quickly).fit(given).classes_.tolist() == ["1", "10"]
+    trained = variate.fit(Pairs(), out=tmp_path / "run", recipe="semi-supervised", epochs=1, overrides=list(FEW))
+    assert estimators.VAE.load(tmp_path / "run").classes_.tolist() == ["1", "10"] and trained.info["labels"] == "words"
+    variate.fit(values, labels.astype(int), out=tmp_path / "other", conditional=True, epochs=1)
+    assert "labels" not in variate.load(tmp_path / "other").info
+
+
 def test_numbers_beyond_64_bits_with_a_sign_come_back_as_numbers():
     for large in (2**62, 2**63 + 1, 2**70):
         known = few(overrides=(*FEW, "train.least_steps=0"), epochs=1).fit(rows(40), [1, large] * 20)

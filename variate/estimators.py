@@ -28,7 +28,7 @@ from variate.checkpoint import Run
 from variate.console import silent
 from variate.data.arrays import cells
 from variate.data.dataset import Dataset
-from variate.data.known import Known, infer_known, number_of
+from variate.data.known import WORDS, number_of, says_words
 from variate.data.layout import infer_layout
 from variate.data.load import load
 from variate.errors import UserError
@@ -37,7 +37,6 @@ from variate.fitting import Asked, Stream
 __all__ = ["VAE", "Autoencoder"]
 
 LARGEST_SEED = 2**31 - 1
-LABELS, WORDS = "labels", "words"  # what a model file's info says of classes that spell numbers and are none
 
 
 class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -173,7 +172,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             raise UserError(f"{path} holds another kind of model: load it with {other}.load.")
         own = modules or {}
         estimator = cls(**_asked(run), encoder=own.get("encoder"), decoder=own.get("decoder"))
-        estimator._words = run.info.get(LABELS) == WORDS
+        estimator._words = WORDS.items() <= run.info.items()
         if run.schema.layout == "F":
             estimator.n_features_in_ = run.schema.shape[0]
         return estimator._fitted(run)
@@ -185,14 +184,12 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if wants_y and y is None and not _brings_its_own(X):
             raise UserError("requires y to be passed, but the target y is None: a conditional model learns p(x | y).")
         known = y if wants_y else None
-        if known is not None and not isinstance(known, str | os.PathLike):
-            known = infer_known(known, None if reset else self.run_.schema)
         if not reset:
             return load(self._checked(X, reset), known, like=self.run_.schema)
-        self._words = isinstance(known, Known) and known.words
-        if isinstance(X, Dataset):
-            return load(X, known)
-        return load(self._checked(X, reset), known, levels=self.levels, layout=self.layout)
+        given = {} if isinstance(X, Dataset) else {"levels": self.levels, "layout": self.layout}
+        rows = load(self._checked(X, reset), known, **given)
+        self._words = rows.words
+        return rows
 
     def _known_rows(self, X: Any, y: Any, part: str = "test") -> Dataset:
         check_is_fitted(self)
@@ -245,9 +242,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return {part: module for part, module in given.items() if module is not None}
 
     def _fitted(self, run: Run) -> Self:
-        if self._words and all(number_of(name) is not None for name in run.schema.class_names):
-            run = replace(run, info=run.info | {LABELS: WORDS})  # which their names do not tell
-        self.run_ = run
+        info = {name: said for name, said in run.info.items() if name not in WORDS}  # of this piece of a stream
+        self.run_ = run = replace(run, info=info | says_words(run.schema.class_names, self._words))
         self._applied = inference.exact(run)
         return self
 

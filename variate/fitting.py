@@ -13,6 +13,7 @@ from variate import config, inference, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.infer import spread_or_one
+from variate.data.known import says_words
 from variate.data.schema import Schema
 from variate.errors import UserError, whole_number
 from variate.processes import Processes, device_of
@@ -119,6 +120,7 @@ def snapshot(trainer: train.Trainer, settings: dict, data: str, path: Path = UNS
     bound = trainer.best if math.isfinite(trainer.best) else None  # a stream has no validation rows
     info = {"bound": bound, "data": data, "seed": trainer.seed}
     info |= {"epoch": trainer.best_epoch, "step": trainer.step}
+    info |= says_words(trainer.train_data.schema.class_names, trainer.train_data.words)
     model = copy.deepcopy(trainer.average).cpu().requires_grad_(False).eval()
     return Run(model, trainer.train_data.schema, settings, info, path)
 

@@ -14,9 +14,10 @@ from variate.data.arrays import as_array, number_cells
 from variate.data.schema import LONGEST_NAME, MOST_CLASSES, MOST_CONDITIONS, Schema
 from variate.errors import UserError
 
-__all__ = ["Known", "class_name", "infer_known", "known_as", "number_of", "ordered"]
+__all__ = ["WORDS", "Known", "class_name", "infer_known", "known_as", "number_of", "ordered", "says_words"]
 
 MISSING_WORDS = ("", "nan", "NaN")  # how NumPy and pandas write, among words, that there is none
+WORDS = {"labels": "words"}
 _INT64 = np.iinfo(np.int64)
 _CONTROLS = ("Cc", "Zl", "Zp")  # letters that begin a new line, or command a terminal
 
@@ -90,6 +91,11 @@ def ordered(names: Iterable[str]) -> list[str]:
 def number_of(name: str) -> int | None:
     """The whole number that a name spells, in the digits 0 to 9."""
     return int(name) if re.fullmatch(rf"[+-]?[0-9]{{1,{LONGEST_NAME}}}", name) else None
+
+
+def says_words(names: Iterable[str], words: bool) -> dict[str, str]:
+    """What a model's ``info`` says of classes that were words: something, where their names spell numbers."""
+    return WORDS if words and None not in map(number_of, names) else {}
 
 
 def class_name(name: str) -> str:

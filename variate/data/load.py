@@ -125,6 +125,7 @@ def _dataset(
         name,
         part,
         None if known.columns is None else torch.from_numpy(known.columns),
+        known.words,
     )
     return rows if like is None else rows.under(like)
 
