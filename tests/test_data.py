@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import statistics
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -544,6 +545,19 @@ def test_what_a_model_knows_as_a_class_is_one():
     assert load(rows, [9, -1, None], like=old).labels.tolist() == [2, 0, -1]
     old = dataclasses.replace(old, classes=("B\udce4r", "a\nb", "nan"))
     assert load(rows, ["nan", "B\udce4r", "a\nb"], like=old).labels.tolist() == [2, 0, 1]
+
+
+def test_as_many_classes_as_a_model_can_tell_apart_are_no_work():
+    """65,536 of them, among rows enough and for a model that knows them, within seconds."""
+    values = np.random.default_rng(0).permutation(2**17) % 65_536
+    started = time.process_time()
+    names = infer_known(values).names
+    model = Schema((1,), "float64", labels=(1,) * 65_536, classes=names[::-1])
+    again = infer_known(values.astype(str), model)
+    assert again.names == names == tuple(map(str, range(65_536))) and (again.labels == values).all()
+    assert time.process_time() - started < 20
+    with pytest.raises(UserError, match="65,537 classes"):
+        infer_known(np.arange(65_537))
 
 
 def test_names_of_classes_have_an_order_that_every_numbering_keeps():

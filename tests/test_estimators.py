@@ -622,6 +622,8 @@ def test_what_is_missing_is_never_learned():
         for learn in (quick().fit, quick().partial_fit, quick().fit(rows(30)).transform, variate.fit):
             with pytest.raises(UserError, match=said):
                 learn(X)
+    with pytest.raises(UserError, match="two columns"):
+        quick().fit(pd.DataFrame(rows(30), columns=list("abcda")))
     model = quick().set_params(epochs=1)
     np.testing.assert_array_equal(
         model.fit(np.ma.array(rows(30), mask=False)).transform(rows(30)), model.fit(rows(30)).transform(rows(30))

@@ -206,6 +206,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if _brings_its_own(X):
             return X
         if hasattr(X, "columns"):  # a frame, whose names scikit-learn keeps
+            if len(set(X.columns)) < len(X.columns):
+                raise UserError("two columns of the data have the same name: rename one of them.")
             cells(X)
         elif not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
             X = cells(X)

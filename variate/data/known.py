@@ -3,6 +3,7 @@
 import numbers
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -223,7 +224,7 @@ def _all_whole(numbers: np.ndarray) -> bool:
 
 def _classes(array: np.ndarray, missing: np.ndarray, like: Schema | None) -> Known:
     """The classes of words or whole numbers (n,)."""
-    known = like.class_names if like is not None else ()
+    known = frozenset(like.class_names if like is not None else ())
     words = array.dtype.kind == "U"
     values = array if words else _whole(array, missing)
     missing = missing | _says_missing(values, missing, known)
@@ -235,7 +236,7 @@ def _classes(array: np.ndarray, missing: np.ndarray, like: Schema | None) -> Kno
     spelled = [_name(value, known) for value in found.tolist()]
     names = ordered(spelled)
     if len(names) < len(spelled):
-        twice = next(name for name in names if spelled.count(name) > 1)
+        twice = Counter(spelled).most_common(1)[0][0]
         raise UserError(f"two labels would both be called {twice!r}, since one is no text: rename it.")
     place = {name: number for number, name in enumerate(names)}
     labels = np.full(len(array), -1, np.int64)
@@ -253,7 +254,7 @@ def _whole(array: np.ndarray, missing: np.ndarray) -> np.ndarray:
     return _objects([int(number) for number in filled.tolist()])
 
 
-def _says_missing(values: np.ndarray, missing: np.ndarray, known: tuple[str, ...]) -> np.ndarray:
+def _says_missing(values: np.ndarray, missing: np.ndarray, known: frozenset[str]) -> np.ndarray:
     """Where words or numbers say that the class is not known; ``known`` are a trained model's classes."""
     if values.dtype.kind == "U":
         return np.isin(values, [word for word in MISSING_WORDS if word not in known])
@@ -263,7 +264,7 @@ def _says_missing(values: np.ndarray, missing: np.ndarray, known: tuple[str, ...
     return np.zeros(len(values), bool) if is_class else minus
 
 
-def _name(value: str | int, known: tuple[str, ...]) -> str:
+def _name(value: str | int, known: frozenset[str]) -> str:
     """What the class is called; ``UserError`` if no model could keep that."""
     if isinstance(value, int):
         if abs(value) < 10**LONGEST_NAME and len(str(value)) <= LONGEST_NAME:
