@@ -165,12 +165,10 @@ def test_a_picture_shows_every_sample(done, tmp_path):
         assert (np.abs(windows - wanted).max((-1, -2)) <= 1).any()
 
 
-def test_numbers_in_a_csv_come_back_to_the_last_digit_of_float32(done, tmp_path):
+def test_numbers_in_a_csv_come_back_to_the_last_digit(done, tmp_path):
     for name in ("made.npy", "made.csv"):
         done("sample", folder("table"), "-n", 4, "--out", tmp_path / name)
-    np.testing.assert_allclose(
-        np.loadtxt(tmp_path / "made.csv", delimiter=","), np.load(tmp_path / "made.npy"), rtol=1e-7
-    )
+    np.testing.assert_array_equal(np.loadtxt(tmp_path / "made.csv", delimiter=","), np.load(tmp_path / "made.npy"))
 
 
 @pytest.mark.parametrize("kind", ["plain", "conditional", "autoencoder", "binary"])

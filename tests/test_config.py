@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from helpers_runs import assert_same, pixels, scratch, table
+from helpers_runs import TINY, assert_same, pixels, scratch, table
 
-from variate import checkpoint, config
+from variate import checkpoint, config, fitting
 from variate.apps.fit import fit
 from variate.config import Training
 from variate.data.dataset import Dataset
@@ -365,3 +365,86 @@ def test_only_images_are_drawn_better_than_likely(shape, beta):
     layout = {1: "L", 2: "HW", 3: "DHW"}[len(shape)]
     chosen = config.resolve(config.load_recipe("vae"), load(pixels(20, shape), layout=layout))
     assert chosen["objective"]["beta"] == beta
+
+
+# ------------------------------------------------------------------------------------------------ a mutator of --set
+
+NASTY = [
+    *("9" * 40, "-" + "9" * 40, "9" * 400, "9" * 4301, "0x" + "f" * 5000, "1e400", "-1e400", "nan", "-inf", "1e-320"),
+    *("0", "-0.0", "true", "10000000", "[10000000, 10000000]", "[]", "[[1]]", "[" * 3000 + "]" * 3000, "{a = {b = 1}}"),
+    *("[" + "9" * 40 + "]", "[" + ", ".join(["1"] * 2000) + "]", "[nan, 1]", "[1, 'a']", "1979-05-27", "07:32:00"),
+    *("''", r"'\u0000'", "犬", "\x1b[31m", "\udcff", "x" * 100_000, '"', "own"),
+]
+
+
+def settable() -> list[tuple[str, list[str], str]]:
+    """Every key of every class in the registries: the section, what chooses the class, and the key."""
+    keys: list[tuple[str, list[str], str]] = [(section, [], "name") for section in config.DEFAULTS]
+    keys += [("train", [], key) for key in config._keywords(config.Training)]
+    for section, classes in config.registries().items():
+        for name, cls in classes.items():
+            keys += [(section, [f"{section}.name={name}"], key) for key in config._keywords(cls)]
+    return [*keys, ("data", [], "binarize"), ("latent", [], "size"), ("latent", [], "x" * 5000), ("y" * 5000, [], "z")]
+
+
+@pytest.mark.parametrize("section", [*config.DEFAULTS, "y" * 5000], ids=lambda section: section[:12])
+def test_whatever_is_set_gives_a_model_or_one_sentence(section):
+    """On a device that has no memory, so that no size is too large to be tried; sentences fit on a screen."""
+    outcomes = set()
+    for chosen, key in [(chosen, key) for one, chosen, key in settable() if one == section]:
+        for value in NASTY:
+            try:
+                said = described(IMAGES, "vector", (*chosen, f"{section}.{key}={value}"))
+                with torch.device("meta"):
+                    config.build(said, IMAGES)
+                outcomes.add("a model")
+            except UserError as error:
+                assert "\n" not in str(error) and len(str(error)) < 1000, (chosen, key, value[:20])
+                outcomes.add("a sentence")
+    assert "a sentence" in outcomes
+
+
+@pytest.mark.parametrize("value", NASTY, ids=range(len(NASTY)))
+def test_whatever_a_recipe_says_gives_a_model_or_one_sentence(tmp_path, value):
+    text = f"[likelihood]\nname = 'gaussian'\n[train]\naccumulate = {value}\n"
+    (tmp_path / "mine.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    try:
+        with torch.device("meta"):
+            told = config.build(config.load_recipe(tmp_path / "mine.toml"), TABLE)[2].accumulate
+    except UserError as error:
+        told = None
+        assert "\n" not in str(error) and len(str(error)) < 1000
+    assert told == (10_000_000 if value == "10000000" else None)
+
+
+@pytest.mark.parametrize(
+    "key", ["train.accumulate", "encoder.hidden", "latent.size", "objective.name", "data.binarize"]
+)
+def test_whatever_a_model_file_says_gives_a_model_or_one_sentence(key):
+    """Values that JSON has and no override."""
+    section, _, name = key.partition(".")
+    for value in (10**40, 10**5000, [[1]], {"a": 1}, None, "x" * 5000, 1e400, [1] * 5000):
+        said = described(IMAGES)
+        said[section] = said[section] | {name: value}
+        with pytest.raises(UserError) as caught:
+            config.build(said, IMAGES)
+        assert len(str(caught.value)) < 1000
+
+
+def test_a_model_larger_than_memory_is_not_allocated(monkeypatch):
+    """Weights, gradients, two moments and the average: twenty bytes for each of 5,000 × 100 and some thousand more."""
+    settings = [*TINY, "encoder.hidden=[5000, 100]", "train.epochs=1"]
+    monkeypatch.setattr(fitting, "machine_memory", lambda: 20 * 600_000)
+    assert fit(table(12), recipe="vector", overrides=settings).model
+    monkeypatch.setattr(fitting, "machine_memory", lambda: 20 * 500_000)
+    with pytest.raises(UserError, match=r"5\d\d,\d\d\d weights"):
+        fit(table(12), recipe="vector", overrides=settings)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"100,\d\d\d,\d\d\d,\d\d\d,\d\d\d weights"):
+        fit(table(12), recipe="vector", overrides=[*TINY, "encoder.hidden=[10000000, 10000000]"])
+
+
+def test_a_recipe_that_cannot_be_opened_is_named(tmp_path):
+    for name in ("x" * 5000, "x" * 5000 + ".toml", "a\0.toml", str(tmp_path / "a/b.toml")):
+        with pytest.raises(UserError, match="there is no recipe"):
+            config.load_recipe(name)

@@ -1,7 +1,10 @@
 """Raw values and model units, splits, subsets, binarisations, and what is refused."""
 
+import collections
+import dataclasses
 import json
 import statistics
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -15,7 +18,8 @@ from PIL import Image
 
 import variate
 from variate.data.dataset import Dataset
-from variate.data.infer import infer_known, infer_schema
+from variate.data.infer import infer_schema
+from variate.data.known import infer_known
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
@@ -371,7 +375,7 @@ def test_arrays_that_are_no_numbers_are_refused(values):
 
 @pytest.mark.parametrize(
     "bad",
-    [None, 3, "nonsense", "digits:tset", [[1, 2], [3]], {"a": 1}, object, [["a", "b"]]],
+    [None, 3, "nonsense", "digits:tset", [[1, 2], [3]], {"a": 1}, object, [["a", "b"]], np.zeros(3, "i4,f8")],
     ids=repr,
 )
 def test_things_that_are_no_data_are_refused(bad):
@@ -411,6 +415,32 @@ def test_bad_labels_are_refused(labels):
         load(np.zeros((3, 2), np.uint8), labels)
 
 
+WORSE_LABELS = {  # → what the sentence must say
+    "numbers among words": (["a", 1, "b"], "mix int, str"),
+    "a line's end": (["a\nb", "c", "c"], r"'a\\nb' holds a control character"),
+    "a command to a terminal": (["\x1b[31m", "c", "c"], "control character"),
+    "two names that print the same": (["B\udce4r", "B\\xe4r", "c"], "two labels would both be called"),
+    "a number of 1,001 digits": ([10**1000, 1, 2], "more than 1,000 digits"),
+    "a number too long to print": ([-(10**5000), 1, 2], "more than 1,000 digits"),
+    "a word of 1,001 letters": (["x" * 1001, "a", "b"], "1,001 letters"),
+    "a word that escapes lengthen": (["\udce4" * 251, "a", "b"], "1,004 letters"),
+    "nothing but masks": (np.ma.masked_all(3, int), "no row has a label"),
+    "a masked column": (np.ma.array([[1.0], [2.0], [3.0]], mask=[[0], [1], [0]]), "row 1 .* masked"),
+    "a masked real number": ([0.5, np.ma.masked, 2], "row 1"),
+    "a dict": ({"y": [1, 2, 3]}, "the keys 'y'"),
+    "a set": ({1, 2, 3}, "no order"),
+    "a generator": ((label for label in range(3)), "list"),
+    "dates": (np.array(["2020-01-01"] * 3, "M8[D]"), "datetime64"),
+}
+
+
+@pytest.mark.parametrize(("labels", "said"), WORSE_LABELS.values(), ids=WORSE_LABELS)
+def test_labels_that_no_model_could_keep_are_refused_before_it_is_trained(labels, said):
+    with pytest.raises(UserError, match=said) as caught:
+        load(np.zeros((3, 2), np.uint8), labels)
+    assert "\n" not in str(caught.value)
+
+
 LABELS = {  # as given → (names, index of each row)
     "whole numbers from 0": ([2, 0, 1], ("0", "1", "2"), [2, 0, 1]),
     "with gaps": ([7, 3, 7], ("3", "7"), [1, 0, 1]),
@@ -424,7 +454,63 @@ LABELS = {  # as given → (names, index of each row)
     "None among numbers": ([5, None, 4], ("4", "5"), [1, -1, 0]),
     "a column": (np.array([[1], [0], [1]]), ("0", "1"), [1, 0, 1]),
     "truths": ([True, False, True], ("0", "1"), [1, 0, 1]),
+    "missing beside one": ([np.nan, 1.0, 1.0], ("1",), [-1, 0, 0]),
+    "missing beside plus and minus one": ([None, 1, -1], ("-1", "1"), [-1, 1, 0]),
+    "masked": (np.ma.array([1, 1, -1], mask=[1, 0, 0]), ("-1", "1"), [-1, 1, 0]),
+    "masked words": (np.ma.array(["cat", "ant", "cow"], mask=[0, 0, 1]), ("ant", "cat"), [1, 0, -1]),
+    "a mask in a list": ([3, np.ma.masked, 5], ("3", "5"), [0, -1, 1]),
+    "NaN among words": (["cat", np.nan, "ant"], ("ant", "cat"), [1, -1, 0]),
+    "NaN that became a word": (np.array(["cat", np.nan, "ant"]), ("ant", "cat"), [1, -1, 0]),
+    "not a time among words": (np.array(["cat", np.datetime64("NaT"), "ant"], object), ("ant", "cat"), [1, -1, 0]),
+    "19 digits": ([2**60 + 2, 2**60 + 1, 7], ("7", str(2**60 + 1), str(2**60 + 2)), [2, 1, 0]),
+    "19 digits beside a missing one": ([2**60 + 2, 2**60 + 1, None], (str(2**60 + 1), str(2**60 + 2)), [1, 0, -1]),
+    "of any size": ([10**30, -(10**30), 2], (str(-(10**30)), "2", str(10**30)), [2, 0, 1]),
+    "unsigned": (np.array([2**64 - 1, 1, 2**63], "u8"), ("1", str(2**63), str(2**64 - 1)), [2, 0, 1]),
+    "floats beyond 64 bits": ([1e19, 2.0**63, 3.0], ("3", str(2**63), str(10**19)), [2, 1, 0]),
+    "words that are numbers": (["10", "9", "-11"], ("-11", "9", "10"), [2, 1, 0]),
+    "words that are numbers with zeros before": (["10", "010", "9"], ("9", "010", "10"), [2, 1, 0]),
+    "words that are not all numbers": (["10", "9", "a"], ("10", "9", "a"), [0, 1, 2]),
+    "words in other digits": (["٣", "10", "9"], ("10", "9", "٣"), [2, 0, 1]),
+    "bytes": ([b"b", b"a", b"\xe4"], ("\\xe4", "a", "b"), [2, 1, 0]),
+    "names that are no text": (["B\udce4r", "Bär", "\ud800"], ("B\\xe4r", "Bär", "\\ud800"), [0, 1, 2]),
+    "the longest name": (["x" * 1000, "a", "b"], ("a", "b", "x" * 1000), [2, 0, 1]),
+    "tensors": (torch.tensor([2.0, 1.0, 2.0], dtype=torch.bfloat16, requires_grad=True), ("1", "2"), [1, 0, 1]),
+    "a list of tensors": ([torch.tensor(2.0, requires_grad=True), torch.tensor(1), 2], ("1", "2"), [1, 0, 1]),
+    "a column of words": ([["b"], [None], ["a"]], ("a", "b"), [1, -1, 0]),
 }
+
+
+def series() -> dict:
+    """Labels 2⁶⁰ + 1, missing, 2⁶⁰ + 2, and words, as frames keep them."""
+    import pandas as pd
+    import polars as pl
+
+    numbers, words, flags = [2**60 + 1, None, 2**60 + 2], ["b", None, "a"], [True, None, False]
+    return {
+        "Int64 of pandas": (pd.Series(numbers, dtype="Int64"), numbers),
+        "UInt64 of pandas": (pd.Series(numbers, dtype="UInt64"), numbers),
+        "a frame of pandas": (pd.DataFrame({"y": pd.Series(numbers, dtype="Int64")}), numbers),
+        "an array of pandas": (pd.array(numbers, dtype="Int64"), numbers),
+        "string of pandas": (pd.Series(words, dtype="string"), words),
+        "str of pandas": (pd.Series(words), words),
+        "category of pandas": (pd.Series(words).astype("category"), words),
+        "boolean of pandas": (pd.Series(flags, dtype="boolean"), flags),
+        "another index": (pd.Series(words, index=[7, 8, 0]), words),
+        "polars": (pl.Series(numbers), numbers),
+        "words of polars": (pl.Series(words), words),
+        "categories of polars": (pl.Series(words, dtype=pl.Categorical), words),
+        "a frame of polars": (pl.DataFrame({"y": numbers}), numbers),
+        "truths of polars": (pl.Series(flags), flags),
+    }
+
+
+@pytest.mark.parametrize("kind", series())
+def test_labels_in_frames_keep_their_digits_and_what_is_missing(kind):
+    given, plain = series()[kind]
+    known = infer_known(given)
+    first, _, last = (item if isinstance(item, str | None) else str(int(item)) for item in plain)
+    assert known.names == tuple(sorted([first, last])) and known.labels[1] == -1
+    assert [known.names[label] for label in known.labels[[0, 2]]] == [first, last]
 
 
 @pytest.mark.parametrize(("given", "names", "index"), LABELS.values(), ids=LABELS)
@@ -449,6 +535,37 @@ def test_new_rows_get_the_classes_of_the_model():
     assert load(np.zeros((2, 2), np.uint8), ["dog", ""], like=model).labels.tolist() == [2, -1]
     with pytest.raises(UserError, match="'cow'"):
         load(np.zeros((2, 2), np.uint8), ["dog", "cow"], like=model)
+
+
+def test_what_a_model_knows_as_a_class_is_one():
+    """Models of before may have classes called nan and −1, and word classes in another order."""
+    rows = np.zeros((3, 2), np.uint8)
+    old = dataclasses.replace(load(rows).schema, labels=(1, 1, 1), classes=("-1", "10", "9"))
+    assert load(rows, ["9", "-1", "10"], like=old).labels.tolist() == [2, 0, 1]
+    assert load(rows, [9, -1, None], like=old).labels.tolist() == [2, 0, -1]
+    old = dataclasses.replace(old, classes=("B\udce4r", "a\nb", "nan"))
+    assert load(rows, ["nan", "B\udce4r", "a\nb"], like=old).labels.tolist() == [2, 0, 1]
+
+
+def test_as_many_classes_as_a_model_can_tell_apart_are_no_work():
+    """65,536 of them, among rows enough and for a model that knows them, within seconds."""
+    values = np.random.default_rng(0).permutation(2**17) % 65_536
+    started = time.process_time()
+    names = infer_known(values).names
+    model = Schema((1,), "float64", labels=(1,) * 65_536, classes=names[::-1])
+    again = infer_known(values.astype(str), model)
+    assert again.names == names == tuple(map(str, range(65_536))) and (again.labels == values).all()
+    assert time.process_time() - started < 20
+    with pytest.raises(UserError, match="65,537 classes"):
+        infer_known(np.arange(65_537))
+
+
+def test_names_of_classes_have_an_order_that_every_numbering_keeps():
+    """Python's own sort of the numbers is the oracle."""
+    numbers = np.random.default_rng(0).integers(-(10**6), 10**6, 400) // 7
+    names = infer_known([str(number) for number in numbers]).names
+    assert [int(name) for name in names] == sorted(set(numbers.tolist()))
+    assert infer_known(numbers).names == names
 
 
 # ---------------------------------------------------------------------------------------------------- grids and layouts
@@ -547,6 +664,101 @@ def test_pytorch_data_sets_are_read():
     rows = load(Pictures())
     assert rows.schema.shape == (8, 9, 3) and rows.schema.class_names == ("even", "odd")
     assert rows.values[4, 0, 0].tolist() == [4, 2, 3]
+
+
+class Items(torch.utils.data.Dataset):
+    def __init__(self, *items: object):
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> object:
+        return self.items[index]
+
+
+HALF = torch.tensor([[0.1, 1e30], [-2.0, 3.0]], dtype=torch.bfloat16, requires_grad=True)
+Pair = collections.namedtuple("Pair", "x y")
+TENSORS = {
+    "as rows": HALF,
+    "as a parameter": torch.nn.Parameter(HALF.detach()),
+    "as a list of rows": list(HALF),
+    "as a list of lists": [list(row) for row in HALF],
+    "as items": Items(*HALF),
+    "as pairs": Items(*((row, 1) for row in HALF)),
+    "as named pairs": Items(*(Pair(row, HALF[0, 0]) for row in HALF)),
+}
+
+
+@pytest.mark.parametrize("given", TENSORS.values(), ids=TENSORS)
+def test_tensors_of_any_kind_are_read_exactly(given):
+    """bfloat16 is the upper half of float32: the same numbers."""
+    bits = (HALF.detach().view(torch.int16).numpy().astype(np.uint32) << 16).view(np.float32)
+    assert load(given).values.dtype == torch.float32
+    np.testing.assert_array_equal(load(given).values.numpy(), bits)
+
+
+def test_eight_bit_floats_are_read_exactly():
+    values = torch.tensor([[0.5, -448.0], [0.0625, 3.5]])
+    for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+        assert torch.equal(load(values.to(dtype)).values, values.to(dtype).float())
+
+
+def unreadable() -> dict:
+    """Things that people give → what the sentence must say."""
+    import pandas as pd
+    from scipy import sparse
+
+    row = torch.ones(3)
+    hole = np.ma.array(np.ones((3, 2)), mask=[[0, 0], [0, 0], [0, 1]])
+    return {
+        "a loader": (torch.utils.data.DataLoader(Items(row)), "loader.dataset"),
+        "a sparse matrix": (sparse.csr_matrix(np.eye(3)), r"data\.toarray\(\)"),
+        "a sparse array": (sparse.coo_array(np.eye(3)), r"data\.toarray\(\)"),
+        "a sparse tensor": (torch.eye(3).to_sparse(), r"data\.to_dense\(\)"),
+        "a tensor without values": (torch.ones(3, 3, device="meta"), "device meta"),
+        "complex numbers": (torch.ones(3, 3, dtype=torch.complex64), "imaginary"),
+        "a dict": ({"x": [1], "y": [2]}, "'x', 'y'"),
+        "a set": ({1, 2}, "no order"),
+        "a generator": ((row for _ in range(3)), "list"),
+        "an image": (Image.new("L", (9, 8)), "list of images"),
+        "dates": (np.array(["2020-01-01"], "M8[D]"), "timedelta64"),
+        "a ragged list": ([[1, 2], [3, 4], [5]], r"row 2 has shape \(1,\)"),
+        "images of two sizes": ([Image.new("L", (9, 8)), Image.new("L", (8, 8))], "row 1 has shape"),
+        "a masked cell": (hole, "row 2 of the data, value 1 of it, is masked"),
+        "a masked row in a list": ([hole[0], hole[2]], "row 1 of the data, value 1 of it, is masked"),
+        "words in a table": (np.array([[1, "a"]], object), "row 0 of the data, value 1 of it, holds 'a'"),
+        "NA in a frame": (
+            pd.DataFrame({"a": [1, 2], "b": pd.Series([1, None], dtype="Int64"), "c": pd.array([True, False])}),
+            "row 1 of the data, column 'b', is missing",
+        ),
+        "words in a frame": (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "column 'b', holds 'x'"),
+        "dates in a frame": (pd.DataFrame({"a": [1], "b": [pd.Timestamp(0)]}), "column 'b', holds a Timestamp"),
+        "items of dicts": (Items({"image": row, "label": 1}), "item 0 .* dict with 'image', 'label'"),
+        "items of dicts in pairs": (Items(({"image": row}, 1)), "example in item 0 .* dict"),
+        "items of nothing": (Items((None, 1)), "example in item 0 .* NoneType"),
+        "items of words": (Items("abc"), "example in item 0 .* str"),
+        "items of numbers": (Items(1.0, 2.0), "single number"),
+        "items of two shapes": (Items(row, row, row[:2]), r"item 2 .* \(2,\)"),
+        "items of two kinds": (Items(row, (row, 1)), "item 1 .* tuple"),
+        "labels of dicts": (Items((row, {"boxes": 1})), "labels are of type dict"),
+    }
+
+
+@pytest.mark.parametrize("kind", unreadable())
+def test_what_is_no_rows_gets_a_sentence_of_its_own(kind):
+    given, said = unreadable()[kind]
+    with pytest.raises(UserError, match=said) as caught:
+        load(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_masks_and_whole_numbers_stay():
+    """An array without a masked value is an array; objects keep whole numbers that floats would round."""
+    values = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(load(np.ma.array(values, mask=False)).values.numpy(), values)
+    long = [[2**60 + 1, 5], [2**60 + 2, 6]]
+    assert load(np.array(long, object)).values.tolist() == long
 
 
 def test_data_sets_without_an_order_are_refused():

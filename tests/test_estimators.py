@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from helpers_runs import bits, pixels, table
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
@@ -459,3 +461,200 @@ def test_a_recipe_may_be_a_path(tmp_path):
     place = tmp_path / "mine.toml"
     place.write_text("[latent]\nsize = 3\n")
     assert variate.fit(rows(), recipe=place, epochs=1).config["latent"]["size"] == 3
+
+
+# ---------------------------------------------------------------------------------------------- classifiers, and files
+
+
+FEW = ("train.batch_size=20", "encoder.hidden=[8]", "decoder.hidden=[8]", "labelling.hidden=[8]")
+
+
+def groups(n: int = 90) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of two far groups, called as words that spell numbers."""
+    labels = np.arange(n) % 2
+    return np.random.default_rng(0).normal(size=(n, 3)) + 8 * labels[:, None], np.array(["1", "10"])[labels]
+
+
+def few(**keywords) -> estimators.VAE:
+    settings = (*FEW, "train.least_steps=60", "train.learning_rate=0.01", "train.rampup_steps=5")
+    settings += ("labelling.rampup_steps=0",)
+    return estimators.VAE(**{"recipe": "semi-supervised", "overrides": settings, "random_state": 0} | keywords)
+
+
+@pytest.mark.parametrize(
+    ("asked", "predicts"),
+    [
+        ({}, True),
+        ({"recipe": None, "overrides": ("labelling.name=classifier",)}, True),
+        ({"overrides": ("labelling.name=none",)}, False),
+        ({"recipe": None}, False),
+        ({"recipe": None, "conditional": True}, False),
+        ({"recipe": "nonsense"}, False),
+        ({"overrides": ("nonsense",)}, False),
+    ],
+    ids=str,
+)
+def test_what_predicts_says_so_before_it_is_fitted(asked, predicts):
+    model = estimators.VAE(**{"recipe": "semi-supervised"} | asked)
+    assert is_classifier(model) == is_classifier(make_pipeline(StandardScaler(), model)) == predicts
+    assert hasattr(model, "predict") == hasattr(model, "predict_proba") == predicts
+    assert get_tags(model).target_tags.required == predicts and get_tags(model).transformer_tags is not None
+    assert not is_classifier(estimators.Autoencoder())
+
+
+def test_scikit_learns_tools_take_it_for_a_classifier():
+    """Held-out rows of far groups are told apart, whichever tool asks; folds hold both classes of sorted rows."""
+    values, labels = groups()
+    values, labels = values[np.argsort(labels)], np.sort(labels)
+    with pytest.raises(NotFittedError):
+        few().predict(values)
+    for method in ("predict", "predict_proba"):
+        found = cross_val_predict(few(), values, labels, cv=3, method=method)
+        assert (found == labels if method == "predict" else (found.argmax(1) == (labels == "10"))).mean() > 0.9
+    search = GridSearchCV(few(), {"latent_dim": [1]}, scoring="accuracy", cv=2).fit(values, labels)
+    assert search.best_score_ > 0.9 and search.predict(values).dtype == labels.dtype
+    best = search.best_estimator_
+    assert best.score(values) == pytest.approx(best.score_samples(values).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [str, int, float], ids=lambda kind: kind.__name__)
+def test_classes_come_back_from_a_file_as_they_were_given(tmp_path, kind):
+    """Words that spell numbers are words, after load, in a pickle, in a clone, and when a stream goes on."""
+    values, labels = groups(40)
+    labels = labels.astype(kind)
+    model = few(overrides=(*FEW, "train.least_steps=0"), epochs=1).fit(values, labels)
+    model.save(tmp_path / "few.safetensors")
+    loaded = estimators.VAE.load(tmp_path / "few.safetensors")
+    for again in (loaded, pickle.loads(pickle.dumps(loaded)), clone(loaded).fit(values, labels)):
+        assert again.classes_.tolist() == np.unique(labels).tolist()
+        assert again.predict(values).dtype.kind == ("U" if kind is str else "i")
+    assert loaded.partial_fit(values, labels).classes_.tolist() == np.unique(labels).tolist()
+    assert ("labels" in model.run_.info) == (kind is str)
+
+
+def test_words_are_words_wherever_they_come_from(tmp_path):
+    """In a data set of ours or of PyTorch's, in a file, learned by the command's function: their model says so."""
+    values, labels = groups(40)
+    np.savez(tmp_path / "both.npz", x=values, y=labels)
+    pairs = [(row, str(label)) for row, label in zip(values, labels, strict=True)]
+    quickly = {"overrides": (*FEW, "train.least_steps=0"), "epochs": 1}
+
+    class Pairs(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(pairs)
+
+        def __getitem__(self, index):
+            return pairs[index]
+
+    for given in (load(values, labels), Pairs(), tmp_path / "both.npz"):
+        assert few(**quickly).fit(given).classes_.tolist() == ["1", "10"]
+    trained = variate.fit(Pairs(), out=tmp_path / "run", recipe="semi-supervised", epochs=1, overrides=list(FEW))
+    assert estimators.VAE.load(tmp_path / "run").classes_.tolist() == ["1", "10"] and trained.info["labels"] == "words"
+    variate.fit(values, labels.astype(int), out=tmp_path / "other", conditional=True, epochs=1)
+    assert "labels" not in variate.load(tmp_path / "other").info
+
+
+def test_numbers_beyond_64_bits_with_a_sign_come_back_as_numbers():
+    for large in (2**62, 2**63 + 1, 2**70):
+        known = few(overrides=(*FEW, "train.least_steps=0"), epochs=1).fit(rows(40), [1, large] * 20)
+        assert known.classes_.tolist() == [1, large] and set(known.predict(rows(40)).tolist()) <= {1, large}
+
+
+RECIPES = {
+    "iwae": (estimators.VAE, {"recipe": "iwae", "overrides": ("objective.k=3", "encoder.hidden=[8]")}),
+    "the default": (estimators.VAE, {}),
+    "of images": (estimators.VAE, {"levels": 300, "layout": "HW", "overrides": ("encoder.channels=[4,4]",)}),
+    "signals": (estimators.VAE, {"layout": "CL"}),
+    "conditional": (estimators.VAE, {"conditional": True, "overrides": ("posterior.name=full",)}),
+    "semi-supervised": (estimators.VAE, {"recipe": "semi-supervised", "overrides": ("labelling.hidden=[8]",)}),
+    "other parts": (estimators.VAE, {"overrides": ("likelihood.name=laplace", "prior.name=mixture", "train.ema=0.5")}),
+    "an autoencoder": (estimators.Autoencoder, {"overrides": ("prior.components=2",)}),
+    "its own recipe": (estimators.VAE, {"recipe": "[decoder]\nname = 'mlp'\nhidden = [3]\n"}),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_file_holds_is_fitted_again_to_the_same_weights(tmp_path, name):
+    """Loaded, cloned and fitted to the same rows: the same configuration and, with the seed, the same bytes."""
+    kind, asked = RECIPES[name]
+    y, values = np.arange(24) % 2, rows(24)
+    if name == "iwae":
+        values = (values > 7).astype(np.uint8)
+    if "layout" in asked:
+        values = np.abs(10 * values[:, :1, None] * np.ones((1, 8, 8))).astype(int)
+    if asked.get("recipe", "").startswith("["):
+        (tmp_path / "mine.toml").write_text(asked["recipe"])
+        asked = asked | {"recipe": str(tmp_path / "mine.toml")}
+    model = kind(**{"epochs": 1, "random_state": 3} | asked).fit(values, y)
+    model.save(tmp_path / "model.safetensors")
+    again = clone(kind.load(tmp_path / "model.safetensors")).set_params(random_state=3).fit(values, y)
+    assert repr(again).startswith(kind.__name__) and again.epochs == 1
+    assert (
+        again.run_.config == {part: dict(said) for part, said in model.run_.config.items()} or name == "its own recipe"
+    )
+    again.save(tmp_path / "again.safetensors")
+    if name != "its own recipe":  # of which the defaults are written out
+        assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+    for one, other in zip(model.run_.model.parameters(), again.run_.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_own_networks_are_fitted_again(tmp_path):
+    model = quick(**networks()).fit(rows())
+    model.save(tmp_path / "own.safetensors")
+    again = clone(estimators.VAE.load(tmp_path / "own.safetensors", modules=networks())).set_params(random_state=0)
+    assert again.fit(rows()).run_.config == model.run_.config
+
+
+# ------------------------------------------------------------------------------------- arrays that know what is missing
+
+
+def test_what_is_missing_is_never_learned():
+    import pandas as pd
+
+    hole, y = np.ma.array(rows(30)), np.arange(30) % 2
+    hole[7, 2] = 1e6
+    hole[7, 2] = np.ma.masked
+    frame = pd.DataFrame(rows(30), columns=list("abcde"))
+    named = frame.astype({"c": "Float64"})
+    named.loc[7, "c"] = pd.NA
+    for X, said in [(hole, "row 7 of the data, value 2"), (named, "row 7 of the data, column 'c',")]:
+        for learn in (quick().fit, quick().partial_fit, quick().fit(rows(30)).transform, variate.fit):
+            with pytest.raises(UserError, match=said):
+                learn(X)
+    with pytest.raises(UserError, match="two columns"):
+        quick().fit(pd.DataFrame(rows(30), columns=list("abcda")))
+    model = quick().set_params(epochs=1)
+    np.testing.assert_array_equal(
+        model.fit(np.ma.array(rows(30), mask=False)).transform(rows(30)), model.fit(rows(30)).transform(rows(30))
+    )
+    missing = np.ma.array(y, mask=np.arange(30) == 4)
+    with pytest.raises(UserError, match="1 rows .* no label"):
+        quick(conditional=True).fit(rows(30), missing)
+    counts = [
+        labelled_counts(given)
+        for given in (
+            missing,
+            pd.Series(y, dtype="Int64").where(np.arange(30) != 4),
+            [None if i == 4 else v for i, v in enumerate(y)],
+        )
+    ]
+    assert counts[0] == counts[1] == counts[2] and sum(counts[0]) == 30 - 5
+
+
+def labelled_counts(y) -> tuple[int, ...]:
+    """Of the classes in the training part: a sixth of the thirty rows is held out, those without a label first."""
+    return few(overrides=(*FEW, "train.least_steps=0"), epochs=1).fit(rows(30), y).run_.schema.labels
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_tensors_are_taken_wherever_arrays_are(dtype):
+    values = torch.tensor(rows(30)).to(dtype).requires_grad_()
+    y = torch.tensor(np.arange(30) % 2).to(dtype).requires_grad_()
+    model = quick(conditional=True).set_params(epochs=1)
+    plain, labels = values.detach().double().numpy(), np.arange(30) % 2
+    wide = plain if dtype == torch.float64 else plain.astype(np.float32)
+    codes = model.fit(wide, labels).transform(wide, labels)
+    np.testing.assert_array_equal(model.fit(values, y).transform(values, y).astype(codes.dtype), codes)
+    np.testing.assert_array_equal(model.sample(y=y), model.sample(y=labels))
+    np.testing.assert_array_equal(model.fit(list(values), list(y)).sample(y=y[1]), model.fit(wide, labels).sample(y=1))

@@ -7,6 +7,9 @@ configuration, the schema and what the weights are.
 import json
 import math
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +173,7 @@ def model_file(tensors: dict[str, Tensor], described: dict) -> bytes:
 def read_file(path: Path) -> tuple[dict[str, Tensor], dict]:
     """The inverse of ``model_file``; ``UserError`` for what is no file of variate's, or damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with _named_in_utf8(path) as place, safe_open(place, framework="pt") as file:
             described = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
@@ -183,6 +186,19 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], dict]:
         known = " and ".join(map(str, READABLE))
         raise UserError(f"{path} has a format that this version does not know: it reads {known}; update variate.")
     return tensors, described
+
+
+@contextmanager
+def _named_in_utf8(path: Path) -> Iterator[Path]:
+    """The file under a name that safetensors can open: a link to it, if its own is in another encoding."""
+    try:
+        os.fsencode(path).decode("utf-8")
+        yield path
+    except UnicodeDecodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder, MODEL)
+            link.symlink_to(path.absolute())
+            yield link
 
 
 def described_schema(described: dict, file: Path) -> Schema:

@@ -1,6 +1,7 @@
 """The command line: one sub-command per module in ``apps/``, imported only when it is called."""
 
 import ast
+import io
 import pkgutil
 import signal
 import sys
@@ -48,9 +49,17 @@ def build_app() -> App:
     return app
 
 
+def _escape_strange_letters() -> None:
+    """What a terminal has no letter for is printed as an escape: × as \\xd7, and names of files that are no text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exit 0: done; 2: what the user can mend, one sentence on standard error; 130: Ctrl-C; 143:
     SIGTERM, with nothing half-written."""
+    _escape_strange_letters()
     with standing():
         status = _status(arguments)
     if status:

@@ -7,10 +7,12 @@ Sections: ``data`` (binarize), ``encoder``, ``decoder``, ``latent``, ``posterior
 
 import importlib
 import inspect
+import json
 import math
 import os
 import pkgutil
 import re
+import reprlib
 import tomllib
 import types
 import typing
@@ -27,14 +29,15 @@ from variate.data.infer import count_units
 from variate.data.schema import Schema
 from variate.data.shards import pieces
 from variate.errors import UserError, suggest
+from variate.files import opened
 from variate.model import Model
 from variate.networks.layers import ShowAtoms
 from variate.precision import PRECISIONS
 from variate.start import some_of
 
-__all__ = ["Training", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
+__all__ = ["Training", "as_said", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
 
-LARGEST, MOST_LAYERS = 10_000_000, 1024
+LARGEST, MOST_LAYERS, LONGEST_WORD = 10_000_000, 1024, 1000
 MOST_WARMUP_STEPS = 300
 FEW_COLUMNS, MOST_LATENTS = 4, 16
 OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
@@ -162,12 +165,16 @@ def load_recipe(recipe: str | os.PathLike[str], overrides: list[str] | None = No
     """A recipe's name or TOML file, completed with the defaults, with ``section.key=value`` overrides applied."""
     recipe = os.fspath(recipe)
     path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
-    if not path.is_file():
-        raise UserError(f"there is no recipe {recipe!r}{suggest(recipe, recipes())}; known: {', '.join(recipes())}.")
+    if not os.path.isfile(path):  # unlike the method, never raises
+        raise UserError(
+            f"there is no recipe {_shown(recipe)}{suggest(recipe[:100], recipes())}; known: {', '.join(recipes())}."
+        )
+    with opened(path) as file:
+        content = file.read()
     try:
-        said = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"the recipe {path} is not valid TOML: {error}.") from None
+        said = tomllib.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits, and of nested lists
+        raise UserError(f"the recipe {path} is not valid TOML: {' '.join(str(error).split())[:200]}.") from None
     config = {section: dict(values) for section, values in DEFAULTS.items()}
     for section, values in said.items():
         _merge(config, section, values)
@@ -175,12 +182,15 @@ def load_recipe(recipe: str | os.PathLike[str], overrides: list[str] | None = No
     parsed.sort(key=lambda said: said[1] != "name")  # names first: a new one drops the keys of the old
     for section, key, value in parsed:
         _merge(config, section, {key: value})
+    _check_plain(config)
     return config
 
 
 def _merge(config: dict[str, dict], section: str, values: object) -> None:
     if section not in config:
-        raise UserError(f"there is no section {section!r}{suggest(section, config)}; known: {', '.join(config)}.")
+        raise UserError(
+            f"there is no section {_shown(section)}{suggest(section[:100], config)}; known: {', '.join(config)}."
+        )
     if not isinstance(values, dict):
         raise UserError(f"section {section!r} must hold keys, as in {section}.name = ….")
     if "name" in values and values["name"] != config[section].get("name"):
@@ -191,12 +201,82 @@ def _merge(config: dict[str, dict], section: str, values: object) -> None:
 def _parse_override(override: str) -> tuple[str, str, object]:
     match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", override)
     if not match:
-        raise UserError(f"--set {override!r} is not of the form section.key=value, for example latent.size=16.")
+        raise UserError(f"--set {_shown(override)} is not of the form section.key=value, for example latent.size=16.")
     section, key, text = match.groups()
     try:
         return section, key, tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        return section, key, text  # a bare word is a string
+    except (ValueError, RecursionError):  # a bare word is a string; so is what is too long or too deep to be read
+        return section, key, text
+
+
+def as_said(settings: dict[str, dict]) -> tuple[str, list[str]]:
+    """The inverse of ``load_recipe``: a recipe's name and the fewest overrides that make these settings of it.
+
+    What the settings leave out is said as its class has it by default. Of one's own networks nothing is said: they are
+    given again.
+
+    >>> as_said(load_recipe("iwae", ["objective.k=7"]))
+    ('iwae', ['objective.k=7'])
+    """
+    known = registries()
+    told = {recipe: _told(settings, load_recipe(recipe), known) for recipe in recipes()}
+    nearest = min(told, key=lambda recipe: (len(told[recipe]), recipe))
+    return nearest, told[nearest]
+
+
+def _told(settings: dict[str, dict], base: dict[str, dict], known: dict[str, dict[str, type]]) -> list[str]:
+    """The overrides that lead from a recipe's settings to others."""
+    overrides = []
+    for section, values in settings.items():
+        name = values.get("name")
+        if name == OWN:
+            continue
+        before = dict(base[section])
+        if name != before.get("name"):
+            overrides.append(f"{section}.name={_toml(name)}")
+            before = {"name": name} | ({"size": before["size"]} if section == "latent" else {})
+        cls = Training if section == "train" else known.get(section, {}).get(str(name))
+        defaults = {} if cls is None else {n: p.default for n, p in inspect.signature(cls).parameters.items()}
+        wanted = {key: defaults.get(key, value) for key, value in before.items()} | values
+        overrides += [
+            f"{section}.{key}={_toml(value)}"
+            for key, value in wanted.items()
+            if key not in before or _toml(before[key]) != _toml(value)
+        ]
+    return overrides
+
+
+def _toml(value: object) -> str:
+    """A word, a number or a list of such as TOML has it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _check_plain(config: dict[str, dict]) -> None:
+    """Every value is a word, a number or a flat list of such, of a size that can be printed; what it is good for, the
+    class that it is for knows."""
+    for section, values in config.items():
+        for key, value in values.items():
+            name, listed = f"{_shown(section)[1:-1]}.{_shown(key)[1:-1]}", isinstance(value, list | tuple)
+            if isinstance(value, list | tuple) and len(value) > MOST_LAYERS:
+                raise UserError(f"{name} has {len(value):,} entries: give at most {MOST_LAYERS}.")
+            for one in value if listed else (value,):
+                if not isinstance(one, str | bool | int | float):
+                    raise UserError(
+                        f"{name} is or holds a {type(one).__name__}: give words, numbers or a list of them."
+                    )
+                if isinstance(one, str) and len(one) > LONGEST_WORD:
+                    raise UserError(f"{name} is a text of {len(one):,} letters: give at most {LONGEST_WORD:,}.")
+                if isinstance(one, int) and abs(one) >= 1 << 63:
+                    raise UserError(f"{name} is a whole number of more than 64 bits: give one up to {LARGEST:,}.")
+
+
+def _shown(value: object) -> str:
+    """A value in a line."""
+    return reprlib.repr(value)
 
 
 def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
@@ -313,6 +393,7 @@ def build(
     ``modules``: the user's own networks, for those of "encoder" and "decoder" whose name is "own".
     """
     known = registries()
+    _check_plain(config)
     _check_keys(config["data"], {"binarize"}, "data")
     scored = model_schema(config, schema)
     with noise.seeded(seed, "weights"):
@@ -420,7 +501,9 @@ def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type
     name = config[section].get("name")
     if not isinstance(name, str) or name not in known[section]:
         names = [*known[section], *(["none"] if section in OPTIONAL else [])]
-        raise UserError(f"{section}.name={name!r} is not one of {', '.join(names)}{suggest(str(name), names)}.")
+        raise UserError(
+            f"{section}.name={_shown(name)} is not one of {', '.join(names)}{suggest(str(name)[:100], names)}."
+        )
     return name
 
 
@@ -433,7 +516,7 @@ def _check_keys(values: dict, allowed: set[str], section: str) -> None:
     for key in values:
         if key not in allowed:
             names = ", ".join(sorted(allowed)) or "none"
-            raise UserError(f"{section} has no key {key!r}{suggest(key, allowed)}; it takes: {names}.")
+            raise UserError(f"{section} has no key {_shown(key)}{suggest(key[:100], allowed)}; it takes: {names}.")
 
 
 def _keywords(cls: Callable) -> set[str]:
@@ -453,7 +536,7 @@ def _call(cls: Callable, args: tuple, values: dict, section: str) -> typing.Any:
     except UserError:
         raise
     except (ValueError, RuntimeError, OverflowError) as error:
-        raise UserError(f"[{section}] {values} cannot be built: {error}.") from error
+        raise UserError(f"[{section}] {_shown(values)} cannot be built: {' '.join(str(error).split())}.") from error
 
 
 def _check_range(value: object, name: str) -> None:
@@ -461,7 +544,7 @@ def _check_range(value: object, name: str) -> None:
     numbers = value if isinstance(value, tuple) else (value,)
     for number in numbers:
         if isinstance(number, int | float) and not (math.isfinite(number) and -LARGEST <= number <= LARGEST):
-            raise UserError(f"{name}={value!r} is out of range: give finite numbers up to {LARGEST:,}.")
+            raise UserError(f"{name}={_shown(value)} is out of range: give finite numbers up to {LARGEST:,}.")
     if len(numbers) > MOST_LAYERS and all(isinstance(n, int) for n in numbers):
         raise UserError(f"{name} has {len(numbers)} entries: give at most {MOST_LAYERS}.")
 
@@ -483,4 +566,4 @@ def _typed(value: object, hint: object, name: str) -> object:
         return float(value)
     elif isinstance(hint, type) and type(value) is hint:
         return value
-    raise UserError(f"{name}={value!r} must be of type {getattr(hint, '__name__', hint)}.")
+    raise UserError(f"{name}={_shown(value)} must be of type {getattr(hint, '__name__', hint)}.")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from variate.progress import quiet
 from variate.streams import Log
@@ -15,7 +16,13 @@ _silences = 0  # how many `silent()` blocks we are inside of
 def say(text: str) -> None:
     """Never fails: the work goes on where nobody can read of it."""
     if not _silences:
-        print(text, file=Log(sys.stderr), flush=True)
+        print(_printable(text, sys.stderr), file=Log(sys.stderr), flush=True)
+
+
+def _printable(text: str, stream: TextIO | None) -> str:
+    """The text with escapes for letters that the stream cannot encode, which is no reason to stop."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 @contextmanager

@@ -6,14 +6,14 @@ rows are grouped, not even in its last digits.
 """
 
 import os
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import ClassifierTags, Tags, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -26,7 +26,10 @@ from variate.apps.sample import parse_condition, sample
 from variate.apps.score import score
 from variate.checkpoint import Run
 from variate.console import silent
+from variate.data.arrays import cells
 from variate.data.dataset import Dataset
+from variate.data.known import WORDS, number_of, says_words
+from variate.data.layout import infer_layout
 from variate.data.load import load
 from variate.errors import UserError
 from variate.fitting import Asked, Stream
@@ -159,13 +162,17 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     @classmethod
     def load(cls, path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -> Self:
-        """The estimator with the model of a file or a run folder. Loading runs no code; ``modules`` as for ``load``."""
+        """The estimator with the model of a file or a run folder, and the parameters that would make it again.
+
+        Loading runs no code; ``modules`` as for ``load``.
+        """
         run = checkpoint.load(path, modules)
         if run.deterministic != issubclass(cls, Autoencoder):
             other = "Autoencoder" if run.deterministic else "VAE"
             raise UserError(f"{path} holds another kind of model: load it with {other}.load.")
-        size, own = run.config["latent"]["size"], modules or {}
-        estimator = cls(size, conditional=run.conditional, encoder=own.get("encoder"), decoder=own.get("decoder"))
+        own = modules or {}
+        estimator = cls(**_asked(run), encoder=own.get("encoder"), decoder=own.get("decoder"))
+        estimator._words = WORDS.items() <= run.info.items()
         if run.schema.layout == "F":
             estimator.n_features_in_ = run.schema.shape[0]
         return estimator._fitted(run)
@@ -173,17 +180,16 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     # ------------------------------------------------------------------------------------------ between both worlds
 
     def _rows(self, X: Any, y: Any, reset: bool) -> Dataset:
-        if reset:
-            self._words = y is not None and any(isinstance(label, str) for label in np.asarray(y, object).flat)
         wants_y = self._wants_y() if reset else self.run_.conditional or self.run_.model.labelling is not None
         if wants_y and y is None and not _brings_its_own(X):
             raise UserError("requires y to be passed, but the target y is None: a conditional model learns p(x | y).")
         known = y if wants_y else None
         if not reset:
             return load(self._checked(X, reset), known, like=self.run_.schema)
-        if isinstance(X, Dataset):
-            return load(X, known)
-        return load(self._checked(X, reset), known, levels=self.levels, layout=self.layout)
+        given = {} if isinstance(X, Dataset) else {"levels": self.levels, "layout": self.layout}
+        rows = load(self._checked(X, reset), known, **given)
+        self._words = rows.words
+        return rows
 
     def _known_rows(self, X: Any, y: Any, part: str = "test") -> Dataset:
         check_is_fitted(self)
@@ -199,8 +205,12 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Arrays and frames as scikit-learn wants them checked; what ``load`` alone knows, as it is."""
         if _brings_its_own(X):
             return X
-        if isinstance(X, Tensor):
-            X = X.detach().cpu().numpy()
+        if hasattr(X, "columns"):  # a frame, whose names scikit-learn keeps
+            if len(set(X.columns)) < len(X.columns):
+                raise UserError("two columns of the data have the same name: rename one of them.")
+            cells(X)
+        elif not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
+            X = cells(X)
         return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_min_samples=2 if reset else 1)
 
     def _context(self, y: Any, n: int) -> Tensor:
@@ -213,8 +223,14 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _wants_y(self) -> bool:
         """Whether a fit learns from labels or columns: as a condition, or by a recipe that explains labels."""
+        return self.conditional or self._explains_labels()
+
+    def _explains_labels(self) -> bool:
+        """Whether the model, or the one that would be fitted, predicts labels."""
+        if hasattr(self, "run_"):
+            return self.run_.model.labelling is not None
         recipe = config.load_recipe(self.recipe or self._recipe or "vector", self._overrides())
-        return self.conditional or recipe["labelling"]["name"] != "none"
+        return recipe["labelling"]["name"] != "none"
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(LARGEST_SEED))
@@ -228,7 +244,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return {part: module for part, module in given.items() if module is not None}
 
     def _fitted(self, run: Run) -> Self:
-        self.run_ = run
+        info = {name: said for name, said in run.info.items() if name not in WORDS}  # of this piece of a stream
+        self.run_ = run = replace(run, info=info | says_words(run.schema.class_names, self._words))
         self._applied = inference.exact(run)
         return self
 
@@ -280,27 +297,42 @@ class VAE(_Estimator):
         with silent(not self.verbose):
             return score(self._applied, rows, samples=samples)["log_likelihood_nats"]
 
-    @available_if(lambda self: getattr(self, "run_", None) is not None and self.run_.model.labelling is not None)
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if self._predicts():
+            tags.estimator_type, tags.classifier_tags, tags.target_tags.required = "classifier", ClassifierTags(), True
+        return tags
+
+    def _predicts(self) -> bool:
+        try:
+            return self._explains_labels()
+        except UserError:  # of a recipe that is none: fit says so
+            return False
+
+    @available_if(_predicts)
     def predict_proba(self, X: Any) -> np.ndarray:
         """q(y|x) = E_q(z|x) p(y|z), (n, classes) in the order of ``classes_``, of the recipe "semi-supervised"."""
         rows = self._known_rows(X, None)
         with silent(not self.verbose):
             return classify(self._applied, rows)[1]
 
-    @available_if(lambda self: getattr(self, "run_", None) is not None and self.run_.model.labelling is not None)
+    @available_if(_predicts)
     def predict(self, X: Any) -> np.ndarray:
         """The class of every row, argmax_y q(y|x), of a model of the recipe "semi-supervised"."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(1)]
 
     @property
     def classes_(self) -> np.ndarray:
-        """The classes that the model knows: whole numbers where all of them are, else their names."""
+        """The classes that the model knows: whole numbers where it was fitted to numbers, else their names."""
         check_is_fitted(self)
         names = self.run_.schema.class_names
         if not names:
             raise AttributeError("this model knows no classes: it was fitted without labels")
-        numbers = all(map(_is_number, names)) and not self._words
-        return np.array([int(name) for name in names] if numbers else names)
+        numbers = [number_of(name) for name in names]
+        if self._words or [str(number) for number in numbers] != list(names):
+            return np.array(names)
+        return _integers(numbers)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of ``score_samples``: what a search over parameters maximises."""
@@ -326,8 +358,35 @@ class Autoencoder(_Estimator):
             return -float(score(self._applied, rows)["mse_per_dim"].mean())
 
 
-def _is_number(name: str) -> bool:
-    return re.fullmatch("0|-?[1-9][0-9]{0,17}", name) is not None
+def _integers(numbers: list) -> np.ndarray:
+    """Of 64 bits, with a sign or without, if those hold them all."""
+    for dtype in (np.int64, np.uint64):
+        if np.iinfo(dtype).min <= min(numbers) and max(numbers) <= np.iinfo(dtype).max:
+            return np.array(numbers, dtype)
+    return np.array(numbers, object)
+
+
+def _asked(run: Run) -> dict[str, Any]:
+    """The parameters that make the configuration of a run again."""
+    recipe, said = config.as_said(run.config)
+    overrides = [text for text in said if not text.startswith("latent.size=")]
+    if run.conditional and set(run.config["context"]) == {"name"}:
+        overrides = [text for text in overrides if not text.startswith("context.name=")]
+    epochs, training = None, run.config["train"]
+    if training.get("least_steps") == 0:  # as where the number of epochs was asked for
+        epochs = training["epochs"]
+        overrides = [text for text in overrides if not text.startswith(("train.epochs=", "train.least_steps="))]
+    schema = run.schema
+    obvious = schema.levels == {"bool": 2, "uint8": 256}.get(schema.dtype) or schema.divisor > 1
+    return {
+        "latent_dim": run.config["latent"]["size"],
+        "recipe": recipe,
+        "conditional": run.conditional,
+        "epochs": epochs,
+        "overrides": tuple(overrides),
+        "levels": None if obvious else schema.levels,
+        "layout": None if schema.layout == infer_layout(schema.shape) else schema.layout,
+    }
 
 
 def _brings_its_own(X: Any) -> bool:

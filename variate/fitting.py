@@ -6,17 +6,21 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from variate import config, inference, start, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.infer import spread_or_one
+from variate.data.known import says_words
+from variate.data.schema import Schema
 from variate.errors import UserError, whole_number
 from variate.processes import Processes, device_of
 
 __all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
+WEIGHT_BYTES, LEARNED_BYTES = 4, 20  # of a weight; with its gradient, Adam's two means and its average
 PRIOR_ROWS = 20_000  # codes that an autoencoder's prior is fitted to
 UNSAVED = Path("unsaved", "model.safetensors")
 
@@ -62,12 +66,36 @@ def _assembled(
     group: Processes,
     modules: dict[str, nn.Module] | None,
 ) -> train.Trainer:
+    _check_size(settings, train_rows.schema, modules, group.device)
     model, objective, training = config.build(settings, train_rows.schema, seed, modules)
     start.start_at(model, train_rows)
     name, place = settings["data"]["binarize"], group.device
     valid_rows = valid_rows.binarized(name)
     step = train.Step(model, objective).to(place)
     return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name, group)
+
+
+def _check_size(
+    settings: dict[str, dict], schema: Schema, modules: dict[str, nn.Module] | None, device: torch.device
+) -> None:
+    """That what is learned fits into memory, before it is allocated; one's own modules already are in it."""
+    if modules:
+        return
+    with torch.device("meta"):
+        weights = sum(weight.numel() for weight in config.build(settings, schema)[0].parameters())
+    if weights * (LEARNED_BYTES if device.type == "cpu" else WEIGHT_BYTES) > machine_memory():
+        raise UserError(
+            f"the model would have {weights:,} weights, more than this machine's memory holds while they are learned: "
+            "choose smaller networks, as with --set encoder.hidden and decoder.hidden."
+        )
+
+
+def machine_memory() -> float:
+    """In bytes; without end where nobody says."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def _check_known(settings: dict[str, dict], rows: Dataset) -> None:
@@ -90,6 +118,7 @@ def snapshot(trainer: train.Trainer, settings: dict, data: str, path: Path = UNS
     bound = trainer.best if math.isfinite(trainer.best) else None  # a stream has no validation rows
     info = {"bound": bound, "data": data, "seed": trainer.seed}
     info |= {"epoch": trainer.best_epoch, "step": trainer.step}
+    info |= says_words(trainer.train_data.schema.class_names, trainer.train_data.words)
     model = copy.deepcopy(trainer.average).cpu().requires_grad_(False).eval()
     return Run(model, trainer.train_data.schema, settings, info, path)
 

@@ -10,7 +10,7 @@ from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.files import check_writeable, write_atomic
 
-__all__ = ["ARRAYS", "COLUMNS", "check", "save_array", "save_columns", "save_pairs", "tell_gaps"]
+__all__ = ["ARRAYS", "COLUMNS", "check", "save_array", "save_columns", "save_pairs", "spelled", "tell_gaps"]
 
 ARRAYS = (".npy", ".npz", ".csv", ".png")  # what rows can be written as
 COLUMNS = (".npy", ".npz", ".csv")  # and results for each row
@@ -26,8 +26,8 @@ def check(path: Path, extensions: tuple[str, ...], schema: Schema | None = None)
 
 
 def save_array(path: Path, values: np.ndarray, schema: Schema, columns: int | None = None) -> None:
-    """Write rows as .npy, .npz (key ``values``), .csv (one row a line) or .png (images, middle slices of
-    volumes or panels with signals, side by side)."""
+    """Write rows as .npy, .npz (key ``values``), .csv (one row a line, every number to its last digit) or .png (images,
+    middle slices of volumes or panels with signals, side by side)."""
     writers = {
         ".npy": lambda: _npy(values),
         ".npz": lambda: _npz({"values": values}),
@@ -81,9 +81,19 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _csv(flat: np.ndarray) -> bytes:
-    form = "%.9g" if flat.dtype.kind == "f" else "%d"
-    np.savetxt(buffer := io.BytesIO(), flat, delimiter=",", fmt=form)
-    return buffer.getvalue()
+    return "".join(",".join(spelled(row)) + "\n" for row in flat).encode()
+
+
+def spelled(numbers: np.ndarray) -> list[str]:
+    """The shortest texts that read back to the same numbers of the same dtype, (n,); whole ones without a point.
+
+    >>> spelled(np.array([1700057222.32, 0.1, -2.0, np.nan])), spelled(np.array([0.1], np.float32))
+    (['1700057222.32', '0.1', '-2', 'nan'], ['0.1'])
+    """
+    if numbers.dtype.kind != "f":
+        return list(map(str, numbers.astype(np.int64).tolist() if numbers.dtype.kind == "b" else numbers.tolist()))
+    exact = numbers.dtype == np.float64  # others are spelled by NumPy, which knows how few digits they need
+    return [text.removesuffix(".0") for text in map(repr if exact else str, numbers.tolist() if exact else numbers)]
 
 
 def _png(values: np.ndarray, schema: Schema, columns: int | None) -> bytes:

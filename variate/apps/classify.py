@@ -12,7 +12,7 @@ from variate.console import say
 from variate.data.load import load
 from variate.errors import UserError
 from variate.files import write_atomic
-from variate.outputs import save_columns, tell_gaps
+from variate.outputs import save_columns, spelled, tell_gaps
 
 __all__ = ["classify"]
 
@@ -57,5 +57,5 @@ def _csv(labels: np.ndarray, probabilities: np.ndarray, names: tuple[str, ...]) 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["label", *(f"p({name})" for name in names)])
-    writer.writerows([label, *(f"{p:.6g}" for p in row)] for label, row in zip(labels, probabilities, strict=True))
-    return buffer.getvalue().encode()
+    writer.writerows([label, *spelled(row)] for label, row in zip(labels, probabilities, strict=True))
+    return buffer.getvalue().encode("utf-8", "backslashreplace")  # models of before may know names that are no text

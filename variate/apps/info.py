@@ -75,7 +75,7 @@ def command(
         found = load(thing, labels, levels=levels, layout=layout, resize=size)
     known = info(found)
     if json_:
-        print(json.dumps(known, sort_keys=True))
+        print(json.dumps(dict(sorted(known.items()))))  # classes stay in their order
     else:
         print("\n".join(_run_lines(known, found) if isinstance(found, Run) else _data_lines(known, found)))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from variate import checkpoint, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
-from variate.data.infer import infer_known
+from variate.data.known import class_name, infer_known, ordered
 from variate.data.schema import Schema
 from variate.errors import UserError, suggest
 from variate.outputs import save_array, tell_gaps
@@ -23,9 +23,10 @@ __all__ = ["sample"]
 def sample(run: Run, n: int = 64, *, condition: object = None, mean: bool = False, seed: int = 0) -> np.ndarray:
     """n examples x ~ p(x | z, c), z ~ p(z | c), in the data's own shape and dtype; ``mean`` gives E[x | z, c].
 
-    ``condition``: a class, several, or "0..9"; or the values of the known columns, (k,) or (m, k). The n rows go
-    through them in turn. A model conditional on labels that is not told draws them by their frequency. Raises
-    ``UserError`` for an unknown class or a model without a prior.
+    ``condition``: a class, several, or "0..9", all classes from the one to the other, by their values where all are
+    whole numbers; or the values of the known columns, (k,) or (m, k). The n rows go through them in turn. A model
+    conditional on labels that is not told draws them by their frequency. Raises ``UserError`` for an unknown class or a
+    model without a prior.
     """
     if n < 1:
         raise UserError(f"-n {n}: ask for at least one example.")
@@ -47,20 +48,28 @@ def _classes(schema: Schema, condition: object) -> Tensor:
     """A class, "1,3,5", "0..9" or a list of classes → their indices."""
     names = schema.class_names
     if isinstance(condition, str):
-        words = [condition] if condition in names else [w for part in condition.split(",") for w in _span(part, names)]
+        asked = class_name(condition) if condition not in names else condition
+        words = [asked] if asked in names else [word for part in asked.split(",") for word in _span(part, names)]
     else:  # as they may stand in the labels that a model is trained with
-        known = infer_known(np.atleast_1d(np.asarray(condition)), schema)
+        known = infer_known(_several(condition), schema)
         labels: list[int] = [] if known.labels is None else known.labels.tolist()
         words = [known.names[label] if label >= 0 else "" for label in labels]
     strangers = [word for word in words if word not in names]
     if strangers or not words:
-        numbered = names == tuple(str(index) for index in range(len(names)))
-        shown = f"0..{len(names) - 1}" if numbered else ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        listed = ordered(names)
+        numbered = listed == [str(index) for index in range(len(names))]
+        shown = f"0..{len(names) - 1}" if numbered else ", ".join(listed[:20]) + (", …" if len(names) > 20 else "")
         hint = suggest(strangers[0], names) if strangers else ""
         raise UserError(
             f"--condition {_short(condition)} asks for a class that the model does not know{hint}: it has {shown}."
         )
     return torch.tensor([names.index(word) for word in words])
+
+
+def _several(condition: object) -> object:
+    """One class as a list of one."""
+    single = not isinstance(condition, list | tuple) and np.ndim(condition) == 0  # pyright: ignore[reportArgumentType]
+    return [condition] if single else condition
 
 
 def _short(condition: object) -> str:
@@ -69,11 +78,15 @@ def _short(condition: object) -> str:
 
 
 def _span(part: str, names: tuple[str, ...]) -> list[str]:
-    """ "0..9" → the classes from the one to the other, in their order; any other word is itself."""
+    """ "0..9" → the classes from the one to the other, in their order; any other word is itself, a range backwards too.
+
+    The order is that of numbers where all classes are whole numbers, however the model's file has them.
+    """
     ends = [end.strip() for end in part.split("..")]
-    if len(ends) == 2 and all(end in names for end in ends):
-        return list(names[names.index(ends[0]) : names.index(ends[1]) + 1])
-    return [part.strip()]
+    if len(ends) != 2 or not all(end in names for end in ends):
+        return [part.strip()]
+    listed = ordered(names)
+    return listed[listed.index(ends[0]) : listed.index(ends[1]) + 1] or [part.strip()]
 
 
 def _columns(schema: Schema, condition: object) -> Tensor:

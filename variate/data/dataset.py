@@ -40,7 +40,7 @@ class Dataset:
 
     Values that do not fit into memory are ``Shards``; labels and columns always are in memory.
     ``labels`` (n,) int64, −1 where the class is not known; or ``columns`` (n, k) float64, real numbers that a model
-    may be conditional on; ``None`` where there is no such thing.
+    may be conditional on; ``None`` where there is no such thing. ``words``: the labels were words, if only to look at.
     """
 
     values: Tensor | Shards
@@ -49,6 +49,7 @@ class Dataset:
     name: str = "array"
     part: str = "all"
     columns: Tensor | None = None
+    words: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -218,7 +219,7 @@ class Dataset:
         labels, columns = (None if a is None else torch.from_numpy(a) for a in (known.labels, known.columns))
         fresh = {"labels": None, "classes": None, "condition_offset": (), "condition_scale": ()}
         schema = replace(self.schema, **(fresh | known_fields(known, len(self))))
-        return replace(self, labels=labels, columns=columns, schema=schema)
+        return replace(self, labels=labels, columns=columns, schema=schema, words=known.words)
 
 
 def _learned(train: Dataset) -> Schema:

@@ -1,14 +1,14 @@
-"""The schema of raw arrays: which values they can hold, how their axes lie, what their labels are."""
+"""The schema of raw arrays: which values they can hold, how their axes lie, what is known besides."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from variate.data.known import Known, known_as
 from variate.data.layout import infer_layout, parse_layout
-from variate.data.schema import DTYPES, MOST_CLASSES, MOST_CONDITIONS, Schema
+from variate.data.schema import DTYPES, Schema
 from variate.data.shards import Shards, pieces
 from variate.errors import UserError
 
@@ -16,7 +16,6 @@ __all__ = [
     "Known",
     "check_finite",
     "count_units",
-    "infer_known",
     "infer_schema",
     "known_as",
     "known_fields",
@@ -29,19 +28,6 @@ GRID_TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.13  # of a level: what float32, and f
 LEAST_GRID_VALUES = 16  # different values that a vector on the grid k/255 must have to be taken for 8-bit
 ROWS_AT_ONCE = 4096
 LARGEST = 1e300  # of real numbers: their differences stay numbers
-
-
-class Known(NamedTuple):
-    """What is known of every row besides x: class indices (n,) int64, −1 where missing, or real columns (n, k)."""
-
-    labels: np.ndarray | None = None
-    names: tuple[str, ...] = ()
-    columns: np.ndarray | None = None
-
-    @property
-    def rows(self) -> int:
-        array = self.labels if self.labels is not None else self.columns
-        return 0 if array is None else len(array)
 
 
 def infer_schema(
@@ -248,92 +234,3 @@ def count_units(values: np.ndarray | Tensor | Shards, layout: str) -> tuple[tupl
     if 0.0 not in scale:
         return (0.0,), scale
     return tuple(0.0 if wide else where for where, wide in zip(offset, scale, strict=True)), scale
-
-
-def infer_known(labels: object, like: Schema | None = None) -> Known:
-    """Labels or columns as the user has them → ``Known``.
-
-    Whole numbers and words (n,) are classes; −1, None, NaN and the empty word mean that the class is not known. Other
-    numbers (n,), and floats (n, k), are real columns. ``like``: a trained model's schema, which has settled whether
-    they are classes or columns, and whether −1 is one of the classes.
-    """
-    try:
-        array = np.asarray(labels)
-    except ValueError as error:
-        raise UserError(f"the labels are not one per row ({error}).") from None
-    if array.dtype.kind == "O" and array.ndim == 1:
-        array = _of_objects(array)
-    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "biuU":
-        array = array[:, 0]
-    whole = array.dtype.kind in "biuU" or array.dtype.kind == "f" and _whole_or_missing(array)
-    are_columns = like is not None and bool(like.condition_scale)
-    if array.ndim == 1 and array.dtype.kind in "biufU" and whole and not are_columns:
-        return _classes(array, like)
-    if like is not None and like.labels:
-        raise UserError(
-            f"labels of shape {array.shape} and dtype {array.dtype}: the model knows {len(like.labels)} classes, give "
-            "the name or the number of one per row."
-        )
-    if array.ndim not in (1, 2) or array.dtype.kind not in "biuf" or 0 in array.shape[1:]:
-        raise UserError(
-            f"labels of shape {array.shape} and dtype {array.dtype}: give a whole number or a word per row, or real "
-            "columns (n, k)."
-        )
-    columns = array.reshape(len(array), -1).astype(np.float64)
-    if columns.shape[1] > MOST_CONDITIONS:
-        raise UserError(f"{columns.shape[1]} columns given as labels: give at most {MOST_CONDITIONS:,}.")
-    if not np.isfinite(columns).all():
-        row = int(np.argwhere(~np.isfinite(columns))[0, 0])
-        raise UserError(f"row {row} of the columns given as labels holds NaN or infinity: remove or fill such rows.")
-    return Known(columns=columns)
-
-
-def _of_objects(array: np.ndarray) -> np.ndarray:
-    """An object array of words, numbers and missing values as one of words or of numbers."""
-    missing = np.array([item is None or isinstance(item, float) and np.isnan(item) for item in array], bool)
-    rest = array[~missing]
-    if all(isinstance(item, str) for item in rest):
-        return np.where(missing, "", array).astype(str)
-    if all(isinstance(item, int | float | np.number | np.bool_) for item in rest):
-        return np.where(missing, np.nan, array).astype(np.float64)
-    kinds = sorted({type(item).__name__ for item in rest})
-    raise UserError(f"the labels mix {', '.join(kinds)}: give whole numbers or words.")
-
-
-def _whole_or_missing(array: np.ndarray) -> bool:
-    finite = array[~np.isnan(array)]
-    return bool(np.isfinite(finite).all() and (finite == np.round(finite)).all())
-
-
-def _classes(array: np.ndarray, like: Schema | None) -> Known:
-    if array.dtype.kind == "U":
-        missing, words = array == "", array
-    else:
-        numbers = np.where(np.isnan(array), -1, array).astype(np.int64) if array.dtype.kind == "f" else array
-        if array.dtype.kind == "b":
-            numbers = array.astype(np.int64)
-        missing = numbers == -1
-        if like is not None and like.labels:
-            is_class = "-1" in like.class_names
-        else:  # two classes called −1 and 1
-            is_class = set(np.unique(numbers[~missing]).tolist()) == {1}
-        missing &= not is_class
-        words = numbers
-    names, index = np.unique(words[~missing], return_inverse=True)
-    if len(names) == 0 and like is None:
-        raise UserError("no row has a label: give some, or leave labels out.")
-    if len(names) > MOST_CLASSES:
-        raise UserError(f"the labels name {len(names):,} classes: a model can tell at most {MOST_CLASSES:,} apart.")
-    labels = np.full(len(array), -1, np.int64)
-    labels[~missing] = index
-    return Known(labels, tuple(str(name) for name in names.tolist()))
-
-
-def known_as(labels: np.ndarray, names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> np.ndarray:
-    """Class indices under ``names`` → under the ``wanted`` names; ``UserError`` for a class that is not among them."""
-    place = {word: index for index, word in enumerate(wanted)}
-    strangers = [word for index, word in enumerate(names) if word not in place and (labels == index).any()]
-    if strangers:
-        raise UserError(f"{name} has the label {strangers[0]!r}, which the model has never seen.")
-    table = np.array([place.get(word, -1) for word in names] + [-1], np.int64)
-    return table[labels]

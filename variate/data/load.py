@@ -2,6 +2,7 @@
 data set."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from torch.utils import data as torch_data
 
 from variate.console import say
 from variate.data import named, sources
-from variate.data.arrays import shareable
+from variate.data.arrays import as_array, shareable
 from variate.data.dataset import Dataset
-from variate.data.infer import Known, infer_known, infer_schema, plain_schema
+from variate.data.infer import infer_schema, plain_schema
+from variate.data.known import Known, class_name, infer_known
 from variate.data.layout import MOST_COMPARED, seems_sequential
 from variate.data.schema import Schema
 from variate.data.shards import Shards
@@ -35,10 +37,10 @@ def load(
 ) -> Dataset:
     """A named set ("mnist", "mnist:test"), a path, an array, a tensor or a PyTorch ``Dataset`` → ``Dataset``.
 
-    ``labels``: one per row (whole numbers, words; −1, None or "" where missing), real columns (n, k), or the path of a
-    file that holds them. ``part`` is the part of a named set that is meant when the name does not say. ``levels``,
-    ``layout`` and ``resize`` (of a folder of images) override what is inferred; ``like`` is a trained model's schema,
-    which the rows must fit. Raises ``UserError`` for data that cannot be learned from.
+    ``labels``: one per row (whole numbers or words, also missing ones), real columns (n, k), or the path of a file that
+    holds them: see ``known.infer_known``. ``part`` is the part of a named set that is meant when the name does not say.
+    ``levels``, ``layout`` and ``resize`` (of a folder of images) override what is inferred; ``like`` is a trained
+    model's schema, which the rows must fit. Raises ``UserError`` for data that cannot be learned from.
 
     >>> load("digits:test").schema.describe()
     '8 × 8 HW uint8, whole numbers 0..16, 10 classes'
@@ -65,7 +67,7 @@ def load(
         values, labels = _rows(data, labels)
         labels = _label_file(labels, part, values)
         name, part = "array", "all"
-    rows = _dataset(values, labels, name, part, levels, layout, like)
+    rows = _dataset(values, labels, class_name(name), part, levels, layout, like)
     if like is None and layout is None and rows.schema.layout == "F" and not rows.schema.is_mass:
         if seems_sequential(rows.values[:MOST_COMPARED].numpy()):
             say("neighbouring columns resemble each other: if the rows are signals, say so with --layout L")
@@ -123,6 +125,7 @@ def _dataset(
         name,
         part,
         None if known.columns is None else torch.from_numpy(known.columns),
+        known.words,
     )
     return rows if like is None else rows.under(like)
 
@@ -136,13 +139,55 @@ def _rows(data: object, labels: object) -> tuple[object, object]:
     try:
         length = len(data)  # pyright: ignore[reportArgumentType] (a map-style one has a length)
         items: list = [data[index] for index in track(range(length), "Reading", unit="rows")]
-    except (TypeError, NotImplementedError) as error:
+    except (TypeError, NotImplementedError, LookupError) as error:
         raise UserError(f"the Dataset cannot be read from 0 to its length ({error}): give one of map style.") from None
     if not items:
         raise UserError("the Dataset is empty: give at least 2 rows.")
-    if not isinstance(items[0], tuple | list):
-        return [np.asarray(item) for item in items], labels
+    pairs = isinstance(items[0], tuple | list)
+    for number, item in enumerate(items):
+        _check_item(item, number, pairs)
+    rows = _same_shape([_array(item[0] if pairs else item, number) for number, item in enumerate(items)])
     given = labels
-    if labels is None and len(items[0]) > 1:
-        given = np.array([np.asarray(item[1]) for item in items])
-    return [np.asarray(item[0]) for item in items], given
+    if labels is None and pairs and len(items[0]) > 1:
+        given = [item[1] for item in items]
+    return rows, given
+
+
+def _check_item(item: object, number: int, pair: bool) -> None:
+    """An item is an example, or an example with its label, as all others are."""
+    if isinstance(item, Mapping):
+        keys = ", ".join(repr(key)[:40] for key in list(item)[:8]) or "no keys"
+        raise UserError(
+            f"item {number} of the Dataset is a {type(item).__name__} with {keys}: let it give the example, or the "
+            "example and its label, as in (item[KEY], item[KEY])."
+        )
+    if isinstance(item, tuple | list) != pair or isinstance(item, tuple | list) and not len(item):
+        wanted = "an example and its label" if pair else "an example"
+        raise UserError(
+            f"item {number} of the Dataset is of type {type(item).__name__} and not {wanted}, as the first is: let it "
+            "give the same for every row."
+        )
+
+
+def _array(example: object, number: int) -> np.ndarray:
+    """One example of a data set."""
+    if isinstance(example, Mapping | str | bytes) or example is None:
+        raise UserError(
+            f"the example in item {number} of the Dataset is of type {type(example).__name__}: let it give an array or "
+            "an image, as in (item[KEY], label)."
+        )
+    if not isinstance(example, np.ndarray | torch.Tensor | list | tuple):
+        example = np.asarray(example)  # an image, or a number
+    return as_array(example, "data")
+
+
+def _same_shape(rows: list[np.ndarray]) -> list[np.ndarray]:
+    other = next((number for number, row in enumerate(rows) if row.shape != rows[0].shape), None)
+    if other is not None:
+        raise UserError(
+            f"item {other} of the Dataset has an example of shape {rows[other].shape}, but item 0 of {rows[0].shape}: "
+            "bring them to one shape."
+        )
+    if rows[0].ndim == 0:
+        raise UserError("the Dataset gives a single number as the example: let it give an array, or (array, label).")
+    return rows

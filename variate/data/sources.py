@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ import numpy as np
 
 from variate.data.idx import read_idx
 from variate.data.npy import MAGIC, NpyFiles, check_rows, read_npy, read_npy_file
+from variate.data.schema import LONGEST_NAME
 from variate.data.shards import Shards, is_large
 from variate.errors import UserError, suggest
 from variate.files import opened
@@ -44,7 +46,10 @@ _HEAD = 512  # bytes that tell what a file is
 _CHUNK = 1 << 20
 _BOMB = 1 << 30, 200  # bytes, and how many times those of the archive, from which on it is not unpacked
 _NAMES_SEARCHED = 10_000  # for a misspelled one
-_MISSING = {"i": -1, "f": math.nan, "U": ""}  # a label that is not known, by the kind of the others
+_MISSING = {"", "nan", "na", "n/a", "<na>", "null", "none"}  # in small letters: among numbers, that there is none
+_WHOLE = r"[+-]?[0-9]+"
+_REAL = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf(inity)?"
+_EXACT = 1 << 53  # from here on floats do not hold every whole number
 
 
 class Found(NamedTuple):
@@ -52,8 +57,8 @@ class Found(NamedTuple):
 
     values: (n, …), contiguous, writeable, in native byte order; or ``Shards``, if they are too large for memory.
     labels: (n,) whole numbers or words, ``None`` if there are none; also real columns (n, k) from a file that was named
-    for them. name: the file's or the folder's. notes: remarks for people. resized: whether images had to be. part:
-    "train" or "test" where both may be there, else "all".
+    for them; see ``read_labels``. name: the file's or the folder's. notes: remarks for people. resized: whether images
+    had to be. part: "train" or "test" where both may be there, else "all".
     """
 
     values: np.ndarray | Shards
@@ -104,9 +109,11 @@ def read_labels(path: str | os.PathLike[str], part: str = "train", rows: int = 0
     """What is known of every row besides its values, from an IDX, .npy, .npz or text file, as it is stored there.
 
     (n,) whole numbers or words, or real columns (n, k). A text file has one row on each line, the columns separated by
-    commas; a line that is empty gives −1, "" or NaN, for a label that is not known, and a first line of words above
-    numbers is a heading. Empty lines at the end are labels only as far as there are ``rows``. In a .npz, ``part``
-    chooses among y_train and y_test. Raises ``UserError``, naming the file.
+    commas, and a first line of words above numbers is a heading. A line that is empty is a label that is not known, as
+    is one of nan, NA, N/A, <NA>, null or None among numbers, in any letters, and −1 among words: a masked whole number
+    (they are of dtype object where 64 bits do not hold them), NaN among real ones, "" among words. Empty lines at the
+    end are labels only as far as there are ``rows``. In a .npz, ``part`` chooses among y_train and y_test. Raises
+    ``UserError``, naming the file.
     """
     place = _existing(path)
     if place.is_dir():
@@ -341,10 +348,10 @@ def _labels(array: np.ndarray, name: str) -> np.ndarray:
         array = array[:, 0]
     if array.dtype.kind in "SU" and array.ndim == 1:
         return _words(array, name)
-    if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
+    if array.dtype.kind not in "biufO" or array.ndim not in (1, 2):  # O: whole numbers beyond 64 bits
         what = f"the shape {array.shape} and the type {array.dtype}"
         raise UserError(f"{name} has {what}: labels are one whole number or word per row, or columns of numbers.")
-    return np.ascontiguousarray(array)
+    return np.asanyarray(array, order="C")  # masked as it was
 
 
 def _classes(array: np.ndarray, name: str) -> np.ndarray:
@@ -380,7 +387,7 @@ def _text_labels(path: Path, rows: int) -> np.ndarray:
         blank += 1
     labels = _spelled(lines, path)
     missing = min(blank, max(rows - len(labels), 0)) if labels.ndim == 1 else 0
-    return np.append(labels, np.full(missing, _MISSING[labels.dtype.kind], labels.dtype)) if missing else labels
+    return _spelled(lines + [[""]] * missing, path) if missing else labels
 
 
 def _spelled(lines: list[list[str]], path: Path) -> np.ndarray:
@@ -388,25 +395,49 @@ def _spelled(lines: list[list[str]], path: Path) -> np.ndarray:
     for number, line in enumerate(lines, 1):
         if len(line) != len(lines[0]):
             raise UserError(f"{path} has {len(line)} columns on line {number}, but {len(lines[0])} on the first.")
+        if max(map(len, line)) > LONGEST_NAME:
+            raise UserError(f"{path} has more than {LONGEST_NAME:,} letters on line {number}: shorten that label.")
     columns = [[word.strip() for word in column] for column in zip(*lines, strict=True)]
     for start in (0, 1):  # 1: below a heading
         numbers = [_column(column[start:]) for column in columns]
         found = [column for column in numbers if column is not None]
         if len(found) == len(columns):
-            return np.stack(found, axis=1) if len(found) > 1 else found[0]
+            return np.stack([_real(column) for column in found], axis=1) if len(found) > 1 else found[0]
     if len(columns) > 1:
         raise UserError(f"{path} has {len(columns)} columns that are not all numbers: give one label on each line.")
-    return np.array(columns[0])
+    return np.array(["" if word == "-1" else word for word in columns[0]])
 
 
 def _column(words: list[str]) -> np.ndarray | None:
-    """The words as whole numbers (int64, −1 where empty) or real ones (NaN where empty), if that is what they spell."""
-    known = [word for word in words if word]
-    if known and all(re.fullmatch(r"[+-]?[0-9]{1,18}", word) for word in known):
-        return np.array([int(word or _MISSING["i"]) for word in words], np.int64)
-    if known and all(re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", word) for word in known):
-        return np.array([float(word or _MISSING["f"]) for word in words])
-    return None
+    """The words as whole numbers, masked where there is none, or real ones, NaN there, if that is what they spell."""
+    missing = [word.lower() in _MISSING for word in words]
+    known = [word for word, gone in zip(words, missing, strict=True) if not gone]
+    if known and all(re.fullmatch(_WHOLE, word) for word in known):
+        return _whole([-1 if gone else int(word) for word, gone in zip(words, missing, strict=True)], missing)
+    if not known or not all(re.fullmatch(_REAL, word, re.IGNORECASE) for word in known):
+        return None
+    numbers = [math.nan if gone else float(word) for word, gone in zip(words, missing, strict=True)]
+    if max(abs(float(word)) for word in known) < _EXACT or not all(_is_whole(word) for word in known):
+        return np.array(numbers)
+    return _whole([-1 if gone else int(Decimal(word)) for word, gone in zip(words, missing, strict=True)], missing)
+
+
+def _is_whole(word: str) -> bool:
+    """Whether a real number that is written out has nothing behind its point."""
+    return math.isfinite(float(word)) and Decimal(word) == Decimal(word).to_integral_value()
+
+
+def _whole(numbers: list[int], missing: list[bool]) -> np.ndarray:
+    fits = -(1 << 63) <= min(numbers) and max(numbers) < 1 << 63
+    array = np.array(numbers, np.int64 if fits else object)
+    return np.ma.array(array, mask=missing) if any(missing) else array
+
+
+def _real(column: np.ndarray) -> np.ndarray:
+    """A column among others: NaN where there is none; rounded where 64 bits do not hold it."""
+    if column.dtype.kind == "O":
+        column = np.ma.array([float(str(number)) for number in np.ma.getdata(column)], mask=np.ma.getmask(column))
+    return np.ma.filled(column.astype(np.float64), np.nan) if np.ma.isMaskedArray(column) else column
 
 
 # --- .npz

@@ -34,7 +34,7 @@ def write(found: Findings, place: Path) -> Path:
         parts.append(html.section(section))
     parts.append(html.table("Numbers", numbers.rows(found)))
     write_atomic(place / "report.json", numbers.as_json(found))
-    write_atomic(place / "report.html", _page(found, parts).encode())
+    write_atomic(place / "report.html", _page(found, parts).encode("utf-8", "backslashreplace"))
     return place / "report.html"
 
 
