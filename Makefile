@@ -1,5 +1,6 @@
 # make demo   learn MNIST, digit by digit, and draw what was learned (runs/demo)
 # make test   lint and the whole test suite
+# make bits   the tests that compare bits or digits, as another processor rounds
 # make lint   ruff and pyright
 # make docs   the documentation, into build/docs; warnings and dead links are errors
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test lint
+.PHONY: demo test bits lint
 
 demo: .venv/installed
 	rm -rf runs/demo
@@ -22,6 +23,12 @@ demo: .venv/installed
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2 -q
+
+# the instructions of an older processor, whose products round otherwise
+OLDER := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
+
+bits: .venv/installed-test
+	$(OLDER) $(BIN)/python -m pytest -n 2 -q -m bits
 
 lint: .venv/installed-test
 	$(PIP) -e .[lint]

@@ -10,6 +10,8 @@ from torch import nn
 from variate.adam import Adam
 from variate.errors import UserError
 
+pytestmark = pytest.mark.bits
+
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])
 def test_it_is_torch_s_adam(betas):

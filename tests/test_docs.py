@@ -14,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+pytestmark = pytest.mark.bits
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SMALL = ("train.batch_size=1000", "encoder.name=mlp", "decoder.name=mlp", "encoder.hidden=[32]", "decoder.hidden=[32]")

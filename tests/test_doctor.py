@@ -16,6 +16,8 @@ from variate.apps.doctor import doctor
 from variate.checkpoint import Run
 from variate.estimate import LogLikelihood
 
+pytestmark = pytest.mark.bits
+
 CHECKS = [
     "two training steps",
     "the same seed gives the same bytes",

@@ -24,6 +24,8 @@ from variate.data.load import load
 from variate.errors import UserError
 from variate.likelihoods import Likelihood
 
+pytestmark = pytest.mark.bits
+
 KINDS = ["plain", "conditional", "binary", "table"]
 SAME_NATS = 1e-4
 
@@ -68,7 +70,6 @@ def same(kind: str) -> float:
     return 1e-5 if run(kind).schema.axes.spatial else 1e-12
 
 
-@pytest.mark.bits
 @pytest.mark.parametrize(("score", "kind"), CASES)
 def test_a_rows_score_at_its_place_is_the_same_to_the_bit_whatever_the_others_are(score, kind):
     rows = rows_of(kind)
@@ -293,7 +294,6 @@ def whole_numbers() -> tuple[Run, np.ndarray]:
     return fit(values, epochs=2, overrides=TINY), values
 
 
-@pytest.mark.bits
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int64", ">i4", "float16", "float32", ">f8", "negative zero"])
 def test_a_score_does_not_depend_on_what_a_row_is_stored_as(dtype):
     trained, values = whole_numbers()
@@ -306,7 +306,6 @@ def elbo_of(trained: Run, data: Dataset) -> torch.Tensor:
     return estimate.elbo_parts(trained, data).elbo_nats
 
 
-@pytest.mark.bits
 @pytest.mark.parametrize("kind", ["plain", "binary", "conditional"])
 @pytest.mark.parametrize("dtype", ["int64", "uint16", "float32", "float64"])
 def test_levels_are_levels_whatever_they_are_stored_as(kind, dtype):
@@ -319,7 +318,6 @@ def test_levels_are_levels_whatever_they_are_stored_as(kind, dtype):
             assert torch.equal(SCORES[score](kind, stored), whole(score, kind))
 
 
-@pytest.mark.bits
 def test_where_the_label_is_summed_out_labels_change_nothing():
     """Neither a row's own label, nor whether other rows have one."""
     data = rows_of("conditional")

@@ -21,6 +21,8 @@ import variate
 from variate import UserError, estimate, estimators
 from variate.data.load import load
 
+pytestmark = pytest.mark.bits
+
 PUBLIC = [getattr(estimators, name) for name in estimators.__all__]
 SAME = 1e-12  # of a value in double precision: what is promised of a row at another place
 
@@ -57,7 +59,6 @@ def test_inverse_transform_decodes_the_codes(fitted):
     np.testing.assert_array_equal(fitted.inverse_transform(fitted.transform(data)), fitted.reconstruct(data))
 
 
-@pytest.mark.bits
 def test_no_row_depends_on_its_neighbours(fitted):
     """Bit for bit at the same place, whatever the company; elsewhere to 1e-12, as products round on any processor."""
     data = rows(700)

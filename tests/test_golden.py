@@ -12,6 +12,8 @@ from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.train import Step, Trainer
 
+pytestmark = pytest.mark.bits
+
 GOLDEN = Path(__file__).parent / "golden"
 FILES = sorted(GOLDEN.glob("*.safetensors"))
 

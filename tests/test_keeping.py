@@ -19,6 +19,8 @@ from variate.errors import DiskFull, UserError
 from variate.folder import RunFolder
 from variate.keeper import Keeping
 
+pytestmark = pytest.mark.bits
+
 QUICK = [*TINY, "train.batch_size=5"]  # 40 steps an epoch
 PLAIN = Keeping()
 ALWAYS = 1e-9  # seconds between saves

@@ -14,6 +14,8 @@ from torch.autograd import forward_ad
 
 from variate.logistics import DiscretizedLogisticMixture
 
+pytestmark = pytest.mark.bits
+
 
 def law_of(logits, mean, log_scale, levels: int, dim: int = -1, atoms=()) -> DiscretizedLogisticMixture:
     packed = torch.cat([mean, log_scale, logits], dim)

@@ -16,6 +16,8 @@ from variate.errors import UserError
 from variate.networks import conv
 from variate.networks.layers import PerValueHead, ShowAtoms, _Planes
 
+pytestmark = pytest.mark.bits
+
 ENCODERS, DECODERS = (  # a user's own module keeps these promises, or does not
     {name: cls for name, cls in config.network_registry(part).items() if name != "own"}
     for part in ("Encoder", "Decoder")

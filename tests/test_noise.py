@@ -18,6 +18,8 @@ from scipy import stats
 import variate
 from variate import noise
 
+pytestmark = pytest.mark.bits
+
 KEYS = st.tuples(st.integers(0, 2**40), st.text(max_size=8), st.integers(0, 2**40))
 PAIRS = [((0, "a"), (1, "a")), ((0, "a"), (0, "b")), ((0, "a", 1), (0, "a", 11)), ((0, 12), (0, 1, 2)), ((1,), ("1",))]
 

@@ -19,6 +19,8 @@ from variate.data.load import load
 from variate.data.schema import Schema
 from variate.latents import BEND, Diagonal, _flat
 
+pytestmark = pytest.mark.bits
+
 SIZE, VALUES, ROWS, SIGMA = 2, 5, 40, 0.5
 COUNTS = (50, 30, 20)  # training rows per class
 LINEAR = {

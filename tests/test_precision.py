@@ -7,6 +7,8 @@ from variate import precision
 from variate.config import Training
 from variate.errors import UserError
 
+pytestmark = pytest.mark.bits
+
 BACKENDS = {
     "mkldnn.matmul": torch.backends.mkldnn.matmul,
     "mkldnn.conv": torch.backends.mkldnn.conv,

@@ -20,6 +20,8 @@ from variate.errors import UserError
 from variate.fitting import Asked, trainer_for
 from variate.processes import Processes, joined
 
+pytestmark = pytest.mark.bits
+
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 STEPS = 100
 MODELS = {  # dense with bits drawn at every step; convolutions, and a prior with weights; weights without a gradient

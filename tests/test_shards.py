@@ -23,6 +23,8 @@ from variate.data.sources import read
 from variate.errors import UserError
 from variate.keeper import Keeping
 
+pytestmark = pytest.mark.bits
+
 ROWS = 240
 KINDS = {
     "bytes": pixels(ROWS),

@@ -28,6 +28,8 @@ from variate.keeper import Keeping
 from variate.processes import Processes
 from variate.train import Interrupted, Step, Trainer
 
+pytestmark = pytest.mark.bits
+
 SETTINGS = {"batch_size": 20, "least_steps": 0, "rampup_steps": 5, "learning_rate": 0.01, "schedule": "constant"}
 
 

@@ -1,8 +1,8 @@
 """The scikit-learn face: ``VAE`` and ``Autoencoder`` are fitted, cloned, searched over and put into pipelines as any
 other estimator.
 
-Tables are small: what a fitted estimator computes on vectors is computed in float64, so that no result depends on how
-rows are grouped, not even in its last digits.
+Tables are small: what a fitted estimator computes on vectors is computed in float64, so that how rows are grouped shows
+in no digit that counts: see ``inference``.
 """
 
 import os
@@ -291,7 +291,7 @@ class VAE(_Estimator):
         """log p(x) of every row in nats, (n,), by importance weighting with ``samples`` draws: higher = more likely.
 
         Burda et al. 2016, eq. 8. Of a model conditional on labels, log p(x) with the label summed out; of one
-        conditional on columns log p(x | y). The same row has the same score in any batch and any order.
+        conditional on columns log p(x | y). The same row has the same score in any batch.
         """
         rows = self._known_rows(X, y)
         with silent(not self.verbose):
