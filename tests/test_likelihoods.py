@@ -541,7 +541,7 @@ class TestStudentT:
         parameters = parameters_of(likelihood)
         assert torch.equal(likelihood.point(parameters), parameters[:, 0])
 
-    @pytest.mark.parametrize("dof", [0.0, -1.0, math.nan, 101.0, "fixed"])
+    @pytest.mark.parametrize("dof", [0.0, -1.0, math.nan, 101.0, 1e-320, "fixed"])
     def test_impossible_degrees_of_freedom_are_refused(self, dof):
         with pytest.raises(UserError, match="dof"):
             likelihoods.StudentT((FEATURES,), self.schema, dof=dof)

@@ -48,6 +48,7 @@ WIDTHS = 3.0  # spreads within which Johnson's law is about a Gaussian
 LEAST_SPREAD = 1e-30  # of a column's middle, in model units: what a float32 can be divided by
 FAR = 10.0  # spreads from the middle, where a Gaussian's values never are
 LEAST_DOF, FIRST_DOF, MOST_DOF = 2.1, 10.0, 100.0
+FEWEST_DOF = 0.01  # that may be asked for: tails so heavy that half of what is drawn is beyond e^69
 
 
 class Likelihood(nn.Module):
@@ -534,8 +535,8 @@ class StudentT(_LocationScale):
         scale: str | float = "learned",
         dof: str | float = "learned",
     ):
-        if isinstance(dof, str) and dof != "learned" or not isinstance(dof, str) and not 0 < dof <= MOST_DOF:
-            raise UserError(f"likelihood.dof={dof!r}: give learned or a number above 0 and up to {MOST_DOF:.0f}.")
+        if isinstance(dof, str) and dof != "learned" or not isinstance(dof, str) and not FEWEST_DOF <= dof <= MOST_DOF:
+            raise UserError(f"likelihood.dof={dof!r}: give learned or a number from {FEWEST_DOF} up to {MOST_DOF:.0f}.")
         super().__init__(features, schema, "scale", scale)
         self.dof = dof
         if dof == "learned":
