@@ -10,6 +10,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALL = {
+    "busy": "--data digits --reps 1 --only mlp",
     "codes_against_pca": "--data digits --sizes 2 --epochs 1",
     "conditional_samples": "--help",  # its classifier is made for 28 × 28
     "few_labels": "--data digits --labels 20 --seeds 0 --set train.epochs=1 train.least_steps=9",

@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError
 from variate.console import say
 from variate.errors import UserError
 from variate.streams import standing
+from variate.waiting import considerate
 
 APPS = Path(__file__).parent / "apps"
 NO_MEMORY_WORDS = (
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _status(arguments: list[str] | None) -> int:
     try:
-        with _ended_by_signals():
+        with _ended_by_signals(), considerate():
             build_app()(arguments, exit_on_error=False)
             sys.stdout.flush()
     except CycloptsError:

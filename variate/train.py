@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from variate import memory, noise, state
+from variate import memory, noise, state, threads
 from variate.adam import Adam
 from variate.config import SCHEDULES, Training
 from variate.data.batch import Batch
@@ -25,6 +25,7 @@ from variate.processes import Processes
 from variate.progress import Progress
 from variate.stopping import Clock, asked_to_stop
 from variate.tally import Outcome, Tally, in_raw_units, means, recorded, total_terms
+from variate.waiting import considerate
 
 __all__ = ["Interrupted", "Step", "Trainer"]
 
@@ -109,6 +110,9 @@ class Trainer:
                 f"a batch of {self.batch_size} rows cannot be parted among {self.group.count} processes in "
                 f"{self.training.accumulate} pieces each: raise train.batch_size or lower train.accumulate."
             )
+        each = self.batch_size * self.step_module.objective.samples / (self.group.count * self.training.accumulate)
+        known = self.device.type == "cpu" and not self.has_own_networks  # what a weight of one's own is used for is not
+        self.most_threads = threads.worth(self.parameters, math.ceil(each)) if known else math.inf
         self.differentiated = self.group.wrap(self.step_module, self._leaves_parameters_unused)
         self.start: dict | None = None  # what the epoch under way began with
         self.on_steps: Callable[[dict], None] | None = None  # told the means of every few steps
@@ -140,10 +144,10 @@ class Trainer:
         """
         clock = Clock(save or (lambda: None), every_seconds, minutes)
         bar = Progress("Training", self.total_steps, "step", self.step)
-        with asked_to_stop() as stop, memory.kept(), bar:
+        with asked_to_stop() as stop, memory.kept(), considerate(), bar:
             while self.epoch < self.total_epochs and not self._patience_is_over():
                 self.start = self.start or state.capture(self)
-                with products(self.training.precision):
+                with products(self.training.precision), threads.at_most(self.most_threads):
                     outcome = self._run_epoch(bar, stop, clock)
                 if outcome == "stop":
                     raise self._interrupted(clock)
@@ -174,7 +178,8 @@ class Trainer:
         self._draw_from(rows)
         outcomes = []
         order = noise.permutation(self.seed, "stream", self.step, n=len(rows)).to(self.device)
-        with products(self.training.precision), Progress("Learning", len(rows), unit="rows") as bar:
+        bar = Progress("Learning", len(rows), unit="rows")
+        with products(self.training.precision), threads.at_most(self.most_threads), considerate(), bar:
             for index in order.split(self.training.batch_size):
                 outcomes.append(self._one_step(index))
                 bar.advance(len(index))

@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from variate import checkpoint, estimate, options
+from variate import checkpoint, estimate, options, waiting
 from variate.apps.fit import fit
 from variate.apps.sample import sample
 from variate.checkpoint import Run
@@ -33,6 +34,13 @@ TINY = [
 ]
 SAMPLES, NODES = 1000, 40  # of the importance sampling, and of the quadrature that it is compared to
 TOLERATED = 6  # standard errors between the two
+WATCHED, BUSY = 0.03, 0.0003  # seconds: of watching threads that wait, and of processor time that tells a busy one
+ADAPTS = "threads wait for one another busily while the machine is free, asleep while other programs need it"
+WAITS = {
+    "asleep": "threads wait for one another asleep, which other programs do no harm",
+    "busily": "threads wait for one another busily, whatever else runs: training beside another program may take ten "
+    "times as long, unless OMP_WAIT_POLICY=PASSIVE is set before Python starts or torch.set_num_threads(1) is called",
+}
 
 
 def doctor() -> dict:
@@ -79,12 +87,31 @@ def _machine() -> dict:
         "processor": cpu.get("model name", [platform.processor() or platform.machine()])[0],
         "cores": _cores(cpu),
         "threads": torch.get_num_threads(),
+        "threads_wait": _how_threads_wait(),
+        "threads_adapt": waiting.adapts(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bfloat16": bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}),
         "precision": str(torch.get_default_dtype()).removeprefix("torch."),
         "memory": _bytes(memory.get("MemTotal")),
         "memory_free": _bytes(memory.get("MemAvailable")),
     }
+
+
+def _how_threads_wait() -> str | None:
+    """ "asleep" or "busily", as it is seen to be now; ``None`` for a thread that waits for no other.
+
+    After a product that threads share, those that wait busily for the next one still use the processor for a while.
+    """
+    if torch.get_num_threads() == 1:
+        return None
+    shared = torch.ones(1 << 20)
+    used = []
+    for _ in range(3):
+        shared.add_(1)
+        before = time.process_time()
+        time.sleep(WATCHED)
+        used.append(time.process_time() - before)
+    return "busily" if min(used) > BUSY else "asleep"
 
 
 def _table(path: str) -> dict[str, list[str]]:
@@ -244,6 +271,7 @@ def _lines(found: dict) -> list[str]:
         f"system: {machine['system']}",
         f"processor: {machine['processor']}, {machine['cores']} physical cores, {machine['threads']} threads in use, "
         f"{machine['instructions']} {bfloat16} bfloat16",
+        *_waiting(machine),
         f"memory: {memory}, {free} of it free",
         f"devices: {', '.join(devices) or 'only the processor'}; computed in {machine['precision']}",
         f"data sets are looked for in {mine}{missing} (VARIATE_DATA)" if mine else "VARIATE_DATA names no folder",
@@ -251,6 +279,12 @@ def _lines(found: dict) -> list[str]:
         f"{_size(data['disk_free'])} free, {'' if data['cache_writeable'] else 'NOT '}writeable",
         *(f"{name}: {outcome}" for name, outcome in found["checks"].items()),
     ]
+
+
+def _waiting(machine: dict) -> list[str]:
+    if machine["threads_wait"] is None:
+        return []
+    return [ADAPTS if machine["threads_adapt"] else WAITS[machine["threads_wait"]]]
 
 
 def _size(count: int | None) -> str:

@@ -1,0 +1,108 @@
+"""How the threads that share a product wait for one another: busily while the machine is free, else asleep.
+
+OpenMP's threads wait busily for three milliseconds before they sleep. That is fast, since to wake a thread takes as
+long as a small product; but where another program wants the processor too, one of them runs in the place of the very
+thread that it waits for, and a step takes ten to a hundred times as long. GNU's OpenMP, which torch brings along on
+Linux, waits for a microsecond only while a process has more threads for it than there are processors. So such threads
+are made while other programs run here, and ended when those do: they sleep, and change no number.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["adapts", "considerate"]
+
+TOLD = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # by which the user decides
+EVERY = 0.2  # seconds between looks at what else runs
+SHARE = 0.3  # of a processor, wanted by others and by us, that makes waiting busily slow
+PROCESSORS = Path("/proc/stat")
+
+_lock = threading.Lock()
+_inside = 0  # how many `considerate()` blocks we are inside of
+_watch: "_Watch | None" = None
+
+
+def adapts() -> bool:
+    """Whether threads wait as the machine allows: where the system tells what else runs, and the user does not say."""
+    return PROCESSORS.exists() and not any(name in os.environ for name in TOLD)
+
+
+@contextmanager
+def considerate() -> Iterator[None]:
+    """Inside this block torch's threads wait asleep for as long as other programs use the processors that they need.
+
+    It holds for the whole process; blocks in several threads are one. Nothing but time depends on it.
+    """
+    global _inside, _watch
+    with _lock:
+        _inside += 1
+        if adapts() and (_watch is None or not _watch.is_alive()):  # as after a fork
+            _watch = _Watch()
+            _watch.start()
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0 and _watch is not None:
+                _watch.over.set()
+                _watch = None
+
+
+class _Watch(threading.Thread):
+    """Looks now and then at how busy the machine is with others, and has more threads made or ended."""
+
+    def __init__(self) -> None:
+        super().__init__(name="variate-watch", daemon=True)
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        enough: threading.Event | None = None  # while others run: what ends the threads that were made for it
+        before = _times()
+        while not self.over.wait(EVERY):
+            now = _times()
+            seconds, used, own = (new - old for new, old in zip(now, before, strict=True))
+            before, crowded = now, _is_crowded((used - own) / seconds)
+            if crowded and enough is None:
+                enough = threading.Event()
+                _make_threads(enough)
+            elif enough is not None and not crowded:
+                enough.set()
+                enough = None
+        if enough is not None:
+            enough.set()
+
+
+def _times() -> tuple[float, float, float]:
+    """Seconds: of the clock, of all processors' work, and of this process's."""
+    user, nice, system, _, _, interrupts, soft, stolen, *_ = map(int, PROCESSORS.read_text().split(maxsplit=10)[1:10])
+    ticks = user + nice + system + interrupts + soft + stolen
+    return time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time()
+
+
+def _is_crowded(others: float) -> bool:
+    """Whether torch's threads and so many processors' worth of others want more than there is."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if hasattr(torch, "get_num_threads") else 1  # it may be half imported
+    return threads > 1 and others + threads > _processors() + SHARE
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _make_threads(enough: threading.Event) -> None:
+    """More of OpenMP's threads than there are processors, asleep until there are ``enough``."""
+    import torch
+
+    def share() -> None:
+        torch.ones(1 << 17, dtype=torch.float32, device="cpu").add_(1)  # a team is made for what it shares, and kept
+        enough.wait()
+
+    for _ in range(_processors() // torch.get_num_threads()):
+        threading.Thread(target=share, name="variate-asleep", daemon=True).start()
