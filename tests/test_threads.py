@@ -70,8 +70,11 @@ def test_small_dense_networks_take_one_thread_and_others_all_there_are(
 
 def test_the_choice_is_the_models_and_the_batchs():
     dense = [torch.zeros(1000, 1000), torch.zeros(1000)]
-    assert [threads.worth(dense, rows) for rows in (1, 31, 33, 1000)] == [1, 1, math.inf, math.inf]
-    assert trainer(table(600), "train.batch_size=500").most_threads == 1
+    assert [threads.worth(dense, rows) for rows in (1, 7, 9, 1000)] == [1, 1, math.inf, math.inf]
+    shared = ("train.batch_size=500",)
+    assert trainer(table(600), *shared).most_threads == math.inf
+    assert trainer(table(600), *shared, "train.accumulate=4").most_threads == 1
+    assert trainer(table(600), *shared, "objective.samples=20", "train.accumulate=4").most_threads == math.inf
     assert trainer(table(60), *TINY).most_threads == 1
 
 
