@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from variate import checkpoint, cli, estimate
+from variate import checkpoint, cli, estimate, waiting
 from variate.apps import doctor as verb
 from variate.apps.doctor import doctor
 from variate.checkpoint import Run
@@ -92,6 +92,18 @@ def test_the_machine_is_told_as_it_is(healthy):
     assert 1 <= machine["cores"] <= os.cpu_count()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert machine["memory"] == pytest.approx(pages, rel=0.01) and 0 < machine["memory_free"] < machine["memory"]
+
+
+@pytest.mark.parametrize("adapts", [True, False])
+@pytest.mark.parametrize("seen", ["busily", "asleep", None])
+def test_how_threads_wait_is_told_with_a_remedy_where_it_is_slow(call, healthy, monkeypatch, seen, adapts):
+    monkeypatch.setattr(verb, "_how_threads_wait", lambda: seen)
+    monkeypatch.setattr(waiting, "adapts", lambda: adapts)
+    out = call()[1]
+    assert ("threads wait" in out) == (seen is not None)
+    assert ("OMP_WAIT_POLICY=PASSIVE" in out) == (seen == "busily" and not adapts)
+    machine = doctor()["machine"]
+    assert (machine["threads_wait"], machine["threads_adapt"]) == (seen, adapts)
 
 
 @pytest.mark.parametrize("flags, told", [("fpu avx512_bf16", True), ("fpu avx512f", False), ("fp asimd bf16", True)])

@@ -28,10 +28,10 @@ from variate import waiting
 from variate.apps.doctor import _how_threads_wait
 torch.set_num_threads(2)
 crowd = [False]
-waiting.EVERY, waiting._is_crowded = 0.02, lambda others: crowd[0]
+waiting.EVERY, waiting._is_crowded = 0.1, lambda others: crowd[0]
 with waiting.considerate():
     for crowd[0] in (False, True, False):
-        time.sleep(0.5)
+        time.sleep(0.6)
         print(_how_threads_wait())
 """
 
@@ -146,6 +146,20 @@ def test_extra_threads_are_there_while_it_is_crowded(untold, two_threads, monkey
         raise RuntimeError
     assert eventually(lambda: not watches())
     assert torch.get_num_threads() == 2
+
+
+def test_threads_are_made_anew_after_a_step_of_one_thread(untold, two_threads, monkeypatch):
+    """Made while one thread works they would share nothing, and be too few for what comes after it."""
+    monkeypatch.setattr(waiting, "EVERY", 0.01)
+    monkeypatch.setattr(waiting, "SHARE", -math.inf)
+    monkeypatch.setattr(waiting, "_processors", lambda: 2)
+    with waiting.considerate():
+        with threads.at_most(1):
+            time.sleep(0.1)
+            assert "variate-asleep" not in watches()
+        assert eventually(lambda: "variate-asleep" in watches())
+        with threads.at_most(1):
+            assert eventually(lambda: "variate-asleep" not in watches())
 
 
 @pytest.mark.parametrize("name", waiting.TOLD)

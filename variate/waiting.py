@@ -87,9 +87,19 @@ def _times() -> tuple[float, float, float]:
 
 def _is_crowded(others: float) -> bool:
     """Whether torch's threads and so many processors' worth of others want more than there is."""
-    torch = sys.modules.get("torch")
-    threads = torch.get_num_threads() if hasattr(torch, "get_num_threads") else 1  # it may be half imported
+    threads = _threads()
     return threads > 1 and others + threads > _processors() + SHARE
+
+
+def _threads() -> int:
+    """How many share a product now; as a new thread sees it, since an older one remembers how many there were."""
+    torch = sys.modules.get("torch")
+    seen = [1]
+    if hasattr(torch, "get_num_threads"):  # it may be half imported
+        asked = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        asked.start()
+        asked.join()
+    return seen[-1]
 
 
 def _processors() -> int:
@@ -104,5 +114,5 @@ def _make_threads(enough: threading.Event) -> None:
         torch.ones(1 << 17, dtype=torch.float32, device="cpu").add_(1)  # a team is made for what it shares, and kept
         enough.wait()
 
-    for _ in range(_processors() // torch.get_num_threads()):
+    for _ in range(_processors() // _threads()):
         threading.Thread(target=share, name="variate-asleep", daemon=True).start()

@@ -34,7 +34,7 @@ TINY = [
 ]
 SAMPLES, NODES = 1000, 40  # of the importance sampling, and of the quadrature that it is compared to
 TOLERATED = 6  # standard errors between the two
-WATCHED, BUSY = 0.03, 0.0003  # seconds: of watching threads that wait, and of processor time that tells a busy one
+WATCHED, BUSY = 0.03, 0.0007  # seconds: of watching threads that wait, and of processor time that tells a busy one
 ADAPTS = "threads wait for one another busily while the machine is free, asleep while other programs need it"
 WAITS = {
     "asleep": "threads wait for one another asleep, which other programs do no harm",
