@@ -89,13 +89,6 @@ def test_no_more_threads_than_there_were_and_as_many_afterwards(two_threads):
 # ---------------------------------------------------------------------------------------------------- how they wait
 
 
-@pytest.fixture
-def untold(monkeypatch):
-    """An environment that says nothing."""
-    for name in waiting.TOLD:
-        monkeypatch.delenv(name, raising=False)
-
-
 def watches() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("variate")]
 
@@ -105,6 +98,14 @@ def eventually(holds: Callable[[], bool]) -> bool:
     while not holds() and time.monotonic() < end:
         time.sleep(0.02)
     return holds()
+
+
+@pytest.fixture
+def untold(monkeypatch):
+    """An environment that says nothing, and no watch of the test before."""
+    for name in waiting.TOLD:
+        monkeypatch.delenv(name, raising=False)
+    assert eventually(lambda: not watches())
 
 
 def test_others_and_ours_beyond_the_processors_are_a_crowd(two_threads, monkeypatch):
@@ -163,7 +164,7 @@ def test_threads_are_made_anew_after_a_step_of_one_thread(untold, two_threads, m
 
 
 @pytest.mark.parametrize("name", waiting.TOLD)
-def test_who_says_how_threads_wait_is_obeyed(monkeypatch, name):
+def test_who_says_how_threads_wait_is_obeyed(untold, monkeypatch, name):
     monkeypatch.setenv(name, "ACTIVE" if name == "OMP_WAIT_POLICY" else "1000")
     with waiting.considerate():
         assert not waiting.adapts() and not watches()
