@@ -21,6 +21,7 @@ SMALL = {
     "pairs": "--pairs 1 --epochs 20",
     "precision": "--data digits --epochs 1 --seeds 1",
     "speed": "--noise 768 --reps 1 --threads 1 --only mlp conv --no-peers --out -",
+    "threads": "--calls 60 --seeds 2",
 }
 
 
@@ -32,6 +33,9 @@ def test_it_runs_and_prints_its_figures(place):
     assert done.returncode == 0, done.stderr
     figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert figures or "--help" in command
+    if place.stem == "threads":
+        told = figures[-1]
+        assert (told["different"], told["changed_settings"]) == (0, []) and told["users_numbers_are_of_his_seed"]
     if place.stem == "kill":
         assert figures[-1]["kills"] == figures[-1]["identical"] == 5 and figures[-1]["inside_a_save"] >= 2
     if place.stem == "pairs":

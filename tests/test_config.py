@@ -395,8 +395,7 @@ def test_whatever_is_set_gives_a_model_or_one_sentence(section):
         for value in NASTY:
             try:
                 said = described(IMAGES, "vector", (*chosen, f"{section}.{key}={value}"))
-                with torch.device("meta"):
-                    config.build(said, IMAGES)
+                config.build(said, IMAGES, device="meta")
                 outcomes.add("a model")
             except UserError as error:
                 assert "\n" not in str(error) and len(str(error)) < 1000, (chosen, key, value[:20])

@@ -28,7 +28,7 @@ class Adam:
     def __init__(self, parameters: list[nn.Parameter], betas: tuple[float, float] = (0.9, 0.999)):
         self.parameters, self.betas = parameters, betas
         self.moments = {  # m, v and t of each that is learned
-            place: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
+            place: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), dtype=torch.float32, device=p.device))
             for place, p in enumerate(parameters)
             if p.requires_grad
         }
@@ -86,4 +86,4 @@ class Adam:
         if not state.keys() <= own.keys():
             raise UserError("the saved moments of the optimiser are of another version or model: start anew.")
         for name, value in own.items():
-            value.copy_(state.get(name, torch.zeros(())))
+            value.copy_(state.get(name, torch.zeros_like(value)))

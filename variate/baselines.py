@@ -5,16 +5,14 @@ log-probability of the levels from below (Theis et al. 2016, section 3.1); so ev
 discrete likelihood, in nats per example of the raw data.
 """
 
-import warnings
-
 import numpy as np
 import torch
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from variate.data.dataset import Dataset
+from variate.hushed import hushed
 from variate.progress import track
 
 __all__ = ["likelihood_baselines", "pca_mse_per_dim"]
@@ -88,8 +86,7 @@ def _mixture(train: Dataset, test: Dataset, latent: int) -> float:
     values = _continuous(train.subset(MOST_ROWS))
     components = min(MIXTURE_COMPONENTS, len(values) // 10 + 1)
     model = GaussianMixture(components, covariance_type="diag", reg_covar=1e-3, max_iter=50, random_state=0)
-    with warnings.catch_warnings():  # 50 rounds of EM are enough for a baseline, converged or not
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with hushed():  # 50 rounds of EM are enough for a baseline, converged or not
         return model.fit(values).score(_continuous(test))
 
 

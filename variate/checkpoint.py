@@ -24,6 +24,7 @@ from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.files import write_atomic
 from variate.model import Model
+from variate.surroundings import apart
 
 __all__ = [
     "FORMAT",
@@ -91,6 +92,7 @@ def save_model(path: Path, model: Model, schema: Schema, config: dict, info: dic
     write_atomic(path, model_file(model.state_dict(), described))
 
 
+@apart()
 def load(path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -> Run:
     """A run folder or a model file → ``Run``.
 
@@ -135,8 +137,7 @@ def check_weights(
     """``UserError`` unless these are weights of the configured model, which is not built for that: a hostile
     configuration allocates nothing."""
     try:
-        with torch.device("meta"):
-            model = configuration.build(config, schema, modules=modules)[0]
+        model = configuration.build(config, schema, modules=modules, device="meta")[0]
     except UserError as error:
         raise UserError(f"{file} cannot be loaded: {error}") from None
     _check_tensors(model.state_dict(), tensors, file)
@@ -152,6 +153,7 @@ def pack(run: Run) -> dict:
     return {"tensors": save(tensors), "described": json.dumps(described)}
 
 
+@apart()
 def unpack(packed: dict, modules: dict[str, nn.Module] | None = None) -> Run:
     """The run that was packed. What comes out of a pickle is as trustworthy as the pickle: shapes are not checked."""
     described = json.loads(packed["described"])

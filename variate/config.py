@@ -28,12 +28,13 @@ from variate.data.dataset import Dataset
 from variate.data.infer import count_units
 from variate.data.schema import Schema
 from variate.data.shards import pieces
-from variate.errors import UserError, suggest
+from variate.errors import UserError, seed_number, suggest
 from variate.files import opened
 from variate.model import Model
 from variate.networks.layers import ShowAtoms
 from variate.precision import PRECISIONS
 from variate.start import some_of
+from variate.surroundings import apart
 
 __all__ = ["Training", "as_said", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
 
@@ -386,7 +387,12 @@ def _are_counts(values: Tensor) -> bool:
 
 
 def build(
-    config: dict[str, dict], schema: Schema, seed: int = 0, modules: dict[str, nn.Module] | None = None
+    config: dict[str, dict],
+    schema: Schema,
+    seed: int = 0,
+    modules: dict[str, nn.Module] | None = None,
+    *,
+    device: str = "cpu",
 ) -> tuple[Model, objectives.Objective, Training]:
     """A checked configuration → (model with seeded weights, objective, training settings).
 
@@ -396,7 +402,7 @@ def build(
     _check_plain(config)
     _check_keys(config["data"], {"binarize"}, "data")
     scored = model_schema(config, schema)
-    with noise.seeded(seed, "weights"):
+    with apart(device), noise.seeded(seed_number(seed), "weights"):
         context = _optional("context", config, known, schema)
         wide = context.size if context else 0
         encoder = _encoder(config, known, scored, wide, modules or {})
@@ -459,7 +465,8 @@ def _encoder(
 ) -> typing.Any:
     """The encoder; where the likelihood has atoms, one of ours is shown them."""
     atoms = config["likelihood"].get("atoms") or ()
-    if not scored.levels or not isinstance(atoms, list | tuple) or not all(type(atom) is int for atom in atoms):
+    levels = range(scored.levels or 0)
+    if not isinstance(atoms, list | tuple) or not all(type(atom) is int and atom in levels for atom in atoms):
         atoms = ()  # what is wrong with them, the likelihood will say
     if config["encoder"].get("name") == OWN or not atoms:
         return _network("encoder", config, known, modules, scored.tensor_shape, context)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TextIO
 
 from variate.progress import quiet
@@ -10,12 +11,12 @@ from variate.streams import Log
 
 __all__ = ["say", "silent"]
 
-_silences = 0  # how many `silent()` blocks we are inside of
+_is_silent = ContextVar("_is_silent", default=False)  # of a thread: one is not to hush what another has to say
 
 
 def say(text: str) -> None:
     """Never fails: the work goes on where nobody can read of it."""
-    if not _silences:
+    if not _is_silent.get():
         print(_printable(text, sys.stderr), file=Log(sys.stderr), flush=True)
 
 
@@ -27,14 +28,13 @@ def _printable(text: str, stream: TextIO | None) -> str:
 
 @contextmanager
 def silent(asked: bool = True) -> Iterator[None]:
-    """Neither lines nor progress inside this block, if that is ``asked``."""
-    global _silences
+    """Neither lines nor progress of this thread inside this block, if that is ``asked``."""
     if not asked:
         yield
         return
-    _silences += 1
+    before = _is_silent.set(True)
     try:
         with quiet():
             yield
     finally:
-        _silences -= 1
+        _is_silent.reset(before)

@@ -33,7 +33,7 @@ class Label(Context):
         if not schema.labels:
             raise UserError("a model conditional on labels needs them: give labels, or leave out --conditional.")
         super().__init__(len(schema.labels))
-        self.register_buffer("one", torch.ones(()), persistent=False)  # whose dtype is the model's
+        self.register_buffer("one", torch.ones((), dtype=torch.float32), persistent=False)  # whose dtype is the model's
 
     def forward(self, context: Tensor) -> Tensor:
         return F.one_hot(context, self.size).to(self.get_buffer("one").dtype)
@@ -55,8 +55,8 @@ class Columns(Context):
         super().__init__(columns + hidden)
         for name, numbers in (("offset", schema.condition_offset), ("scale", schema.condition_scale)):
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float64), persistent=False)
-        self.register_buffer("one", torch.ones(()), persistent=False)  # whose dtype is the model's
-        self.dense = nn.Linear(columns, hidden) if hidden else None
+        self.register_buffer("one", torch.ones((), dtype=torch.float32), persistent=False)  # whose dtype is the model's
+        self.dense = nn.Linear(columns, hidden, dtype=torch.float32) if hidden else None
 
     def forward(self, context: Tensor) -> Tensor:
         exact = (context.to(torch.float64) - self.get_buffer("offset")) / self.get_buffer("scale")

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+SEED_BITS = 128  # what NumPy's own have
+
 
 class UserError(ValueError):
     """Something the user can mend.
@@ -21,16 +23,30 @@ class DiskFull(UserError):
 
 
 def whole_number(number: Any, name: str) -> int:
-    """Python's own int of any whole number, NumPy's too; ``UserError`` for everything else.
+    """Python's own int of any whole number, NumPy's too; ``UserError`` for everything else, truth values among it.
 
     >>> import numpy
-    >>> whole_number(numpy.int64(3), "seed")
+    >>> whole_number(numpy.int64(3), "epochs")
     3
     """
     try:
+        if str(getattr(number, "dtype", type(number).__name__)).removeprefix("torch.") == "bool":
+            raise TypeError
         return operator.index(number)
     except TypeError:
         raise UserError(f"{name}={number!r} must be a whole number.") from None
+
+
+def seed_number(seed: Any) -> int:
+    """A seed as Python's own int: any whole number, negative ones too, of at most 128 bits; else ``UserError``.
+
+    >>> seed_number(-1)
+    -1
+    """
+    number = whole_number(seed, "seed")
+    if number.bit_length() > SEED_BITS:
+        raise UserError(f"a seed of {number.bit_length():,} bits is too long: give one of at most {SEED_BITS}.")
+    return number
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

@@ -19,9 +19,10 @@ from variate.checkpoint import Run
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.distributions import kl_of_marginals
-from variate.errors import UserError
+from variate.errors import UserError, seed_number
 from variate.inference import Gathered, chunks, code_means, exact, matching, rows_at_once
 from variate.progress import Progress
+from variate.surroundings import applying
 
 __all__ = ["LogLikelihood", "Parts", "active_units", "bits_per_dim", "elbo_parts", "log_likelihood", "log_likelihoods"]
 
@@ -128,6 +129,7 @@ def log_likelihood(run: Run, data: Dataset, samples: int = 100, seed: int = 0, m
     gives log p(x) = logsumexp_c [log p(c) + log p(x|c)] instead, as in ``log_likelihoods``, if c is a label. Raises
     ``UserError`` for a deterministic model.
     """
+    seed = seed_number(seed)
     if marginal and run.labelled:
         return _over_rows(run, data, samples, partial(_summed_out, samples=samples, seed=seed), given=False)[0]
     return _over_rows(run, data, samples, partial(_given, samples=samples, seed=seed))[0]
@@ -140,11 +142,12 @@ def log_likelihoods(run: Run, data: Dataset, samples: int = 100, seed: int = 0) 
     4 samples puts 15 nats below the best keep the pilot's estimate, which in expectation can only lower the sum; the
     label that a row is said to have changes nothing in it.
     """
+    seed = seed_number(seed)
     total, given = _over_rows(run, data, samples, partial(_summed_out, samples=samples, seed=seed, given=True))
     return total, given
 
 
-@torch.inference_mode()
+@applying()
 def _over_rows(
     run: Run,
     data: Dataset,
@@ -236,9 +239,10 @@ def _of_pairs(
             yield label, chosen[places], weights[:, places]
 
 
-@torch.inference_mode()
+@applying()
 def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
     """The ELBO of every row and its parts with one draw of z per row and the exact KL where there is one."""
+    seed = seed_number(seed)
     _refuse_deterministic(run)
     run, data = exact(run), matching(run, data)
     parts = Gathered(len(data))

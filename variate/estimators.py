@@ -33,6 +33,7 @@ from variate.data.layout import infer_layout
 from variate.data.load import load
 from variate.errors import UserError
 from variate.fitting import Asked, Stream
+from variate.surroundings import apart
 
 __all__ = ["VAE", "Autoencoder"]
 
@@ -123,6 +124,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self.fit(X, y)
         return self._means(X, y if self.conditional else None, part="train")
 
+    @apart()
     def inverse_transform(self, Z: Any, y: Any = None) -> np.ndarray:
         """The points decoded at values of z (n, latent_dim), in the data's own shape and dtype."""
         check_is_fitted(self)
@@ -233,7 +235,10 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return recipe["labelling"]["name"] != "none"
 
     def _seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(LARGEST_SEED))
+        given = self.random_state
+        if isinstance(given, bool | np.bool_):
+            raise UserError(f"random_state={given}: give None, a whole number or a RandomState.")
+        return int(check_random_state(given).randint(LARGEST_SEED))
 
     def _overrides(self) -> list[str]:
         size = [] if self.latent_dim is None else [f"latent.size={self.latent_dim}"]

@@ -17,6 +17,7 @@ from variate.data.known import says_words
 from variate.data.schema import Schema
 from variate.errors import UserError, whole_number
 from variate.processes import Processes, device_of
+from variate.surroundings import apart
 
 __all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
@@ -81,8 +82,7 @@ def _check_size(
     """That what is learned fits into memory, before it is allocated; one's own modules already are in it."""
     if modules:
         return
-    with torch.device("meta"):
-        weights = sum(weight.numel() for weight in config.build(settings, schema)[0].parameters())
+    weights = sum(weight.numel() for weight in config.build(settings, schema, device="meta")[0].parameters())
     if weights * (LEARNED_BYTES if device.type == "cpu" else WEIGHT_BYTES) > machine_memory():
         raise UserError(
             f"the model would have {weights:,} weights, more than this machine's memory holds while they are learned: "
@@ -142,6 +142,7 @@ class Stream:
     The learning rate stays constant: a stream has no end towards which it could fall.
     """
 
+    @apart()
     def __init__(
         self,
         rows: Dataset,
@@ -164,6 +165,7 @@ class Stream:
         if before is not None:
             self.trainer.restart_from(before.model)
 
+    @apart()
     def learn(self, rows: Dataset) -> Run:
         """One pass over the rows; the model as it is after them."""
         trainer, rows = self.trainer, rows.under(self.trainer.train_data.schema)

@@ -17,8 +17,9 @@ from variate import noise
 from variate.checkpoint import Run
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
-from variate.errors import UserError
+from variate.errors import UserError, seed_number
 from variate.progress import Progress
+from variate.surroundings import applying
 
 __all__ = [
     "Gathered",
@@ -99,7 +100,7 @@ def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
     return data
 
 
-@torch.inference_mode()
+@applying()
 def in_chunks(
     function: Callable[..., Tensor], run: Run, data: Dataset, description: str, keyed: bool = False
 ) -> Tensor:
@@ -138,7 +139,7 @@ def code_means(run: Run, data: Dataset) -> Tensor:
 def label_probabilities(run: Run, data: Dataset, samples: int = 16, seed: int = 0) -> Tensor:
     """q(y|x) = E_q(z|x) p(y|z) of every row, (n, classes), over ``samples`` draws of z keyed by the row's own bytes."""
     run = exact(run)
-    model, labelling = run.model, run.model.labelling
+    model, labelling, seed = run.model, run.model.labelling, seed_number(seed)
     if labelling is None:
         raise UserError("the model predicts no labels: train one with --recipe semi-supervised.")
 
@@ -188,7 +189,7 @@ def squared_errors(run: Run, data: Dataset) -> Tensor:
     return errors.columns[0]
 
 
-@torch.inference_mode()
+@applying()
 def decode(run: Run, embedding: Tensor, context: Tensor | None = None) -> np.ndarray:
     """The points decoded at given values of z (n, size), in the data's own shape and dtype."""
     run, points = exact(run), []
@@ -199,7 +200,7 @@ def decode(run: Run, embedding: Tensor, context: Tensor | None = None) -> np.nda
     return run.schema.to_raw(torch.cat(points)[: len(embedding)])
 
 
-@torch.inference_mode()
+@applying()
 def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean: bool = False) -> np.ndarray:
     """z ~ p(z|c), x ~ p(x|z, c) (``mean``: the point instead of a draw), in the data's own shape and dtype.
 
@@ -207,6 +208,7 @@ def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean:
     the training rows' frequencies. Raises ``UserError`` where there is no prior to draw from, or nothing to draw c
     from.
     """
+    seed = seed_number(seed)
     if not run.generates:
         raise UserError(
             "this deterministic autoencoder has no prior to draw from: train one with prior.name=mixture, which is "

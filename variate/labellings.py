@@ -69,8 +69,8 @@ class Classifier(Labelling):
         if any(width < 1 for width in hidden):
             raise UserError(f"labelling.hidden={list(hidden)}: every layer needs at least one unit.")
         widths = (code, *hidden)
-        layers = [layer for a, b in zip(widths, hidden, strict=False) for layer in (nn.Linear(a, b), nn.ReLU())]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], len(counts)))
+        layers = [layer for a, b in zip(widths, hidden, strict=False) for layer in (_dense(a, b), nn.ReLU())]
+        self.layers = nn.Sequential(*layers, _dense(widths[-1], len(counts)))
         frequencies = torch.tensor(counts, dtype=torch.float32) + 1
         self.register_buffer("log_frequencies", (frequencies / frequencies.sum()).log(), persistent=False)
         self.weight, self.reach, self.decisiveness, self.balance = weight, reach, decisiveness, balance
@@ -85,7 +85,7 @@ class Classifier(Labelling):
         known = labels >= 0
         nats = -log_p.gather(-1, labels.clamp_min(0).expand(len(z), -1).unsqueeze(-1)).squeeze(-1).mean(0)
         supervised = (nats * known).sum() / known.sum().clamp_min(1)
-        warmth = torch.clamp((torch.as_tensor(step) + 1) / (self.rampup_steps + 1), max=1.0)
+        warmth = torch.clamp((torch.as_tensor(step, dtype=torch.float32) + 1) / (self.rampup_steps + 1), max=1.0)
         return self.weight * (supervised + warmth * self._unsupervised(z, q, log_p, known))
 
     def _unsupervised(self, z: Tensor, q: Distribution, log_p: Tensor, known: Tensor) -> Tensor:
@@ -106,6 +106,10 @@ class Classifier(Labelling):
         (slope,) = torch.autograd.grad(-(p * self(start + scale * guess).log_softmax(-1)).sum(), guess)
         moved = self(z + self.reach * scale * F.normalize(slope, dim=-1)).log_softmax(-1)
         return (p * (held - moved)).sum(-1).mean()
+
+
+def _dense(inputs: int, outputs: int) -> nn.Linear:
+    return nn.Linear(inputs, outputs, dtype=torch.float32)
 
 
 def _places(draw: Draw) -> tuple[Tensor, Distribution]:

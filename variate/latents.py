@@ -3,10 +3,9 @@
 Randomness is handed in, never drawn here: ``noise`` is standard normal, (n, B, noise_size).
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +23,8 @@ from variate.distributions import (
     kl_per_unit,
 )
 from variate.errors import UserError, suggest
+from variate.hushed import hushed
+from variate.once import once
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
@@ -68,12 +69,12 @@ class Group:
     kl_nats: Tensor | None = None
     held: Callable[[], Distribution] | None = None
 
-    @cached_property
+    @once
     def log_q(self) -> Tensor | None:
         """log q(z|x,c), (n, B) in nats."""
         return None if self.q is None else self.q.log_prob(self.z)
 
-    @cached_property
+    @once
     def log_p(self) -> Tensor | None:
         """log p(z|c), (n, B) in nats."""
         return None if self.p is None else self.p.log_prob(self.z)
@@ -134,7 +135,7 @@ class Posterior(nn.Module):
     def __init__(self, features: int, size: int, per_unit: int):
         super().__init__()
         self.size = size
-        self.linear = nn.Linear(features, per_unit)
+        self.linear = nn.Linear(features, per_unit, dtype=torch.float32)
 
     def distribution(self, parameters: Tensor) -> Distribution:
         raise NotImplementedError
@@ -164,7 +165,7 @@ class Point(Posterior):
         return PointMass(parameters)
 
     def spread_parameters(self, spread: float) -> Tensor:
-        return torch.zeros(0)
+        return torch.zeros(0, dtype=torch.float32)
 
 
 class Diagonal(Posterior):
@@ -178,7 +179,7 @@ class Diagonal(Posterior):
         return DiagonalNormal(mean, _bounded_exp(log_scale))
 
     def spread_parameters(self, spread: float) -> Tensor:
-        return _flat(torch.tensor([[spread]])).expand(self.size)
+        return _flat(torch.tensor([[spread]], dtype=torch.float32)).expand(self.size)
 
 
 class Full(Posterior):
@@ -191,7 +192,7 @@ class Full(Posterior):
         return FullNormal(parameters[..., : self.size], _lower(parameters[..., self.size :], self.size))
 
     def spread_parameters(self, spread: float) -> Tensor:
-        return _flat(spread * torch.eye(self.size))
+        return _flat(spread * torch.eye(self.size, dtype=torch.float32))
 
 
 class Prior(nn.Module):
@@ -222,7 +223,7 @@ class Standard(Prior):
 
     def __init__(self, size: int, context: int):
         super().__init__(size, context)
-        self.register_buffer("zero", torch.zeros(size), persistent=False)
+        self.register_buffer("zero", torch.zeros(size, dtype=torch.float32), persistent=False)
 
     def forward(self, context: Tensor | None) -> Distribution:
         return StandardNormal(self.get_buffer("zero"))
@@ -238,9 +239,9 @@ class Normal(Prior):
     def __init__(self, size: int, context: int):
         super().__init__(size, context)
         parameters = size + size * (size + 1) // 2
-        self.start = nn.Parameter(torch.zeros(parameters))
+        self.start = nn.Parameter(torch.zeros(parameters, dtype=torch.float32))
         if context:
-            self.shift = nn.Linear(context, parameters, bias=False)
+            self.shift = nn.Linear(context, parameters, bias=False, dtype=torch.float32)
             nn.init.zeros_(self.shift.weight)
 
     def forward(self, context: Tensor | None) -> Distribution:
@@ -292,11 +293,11 @@ class Mixture(Prior):
             raise UserError(f"prior.components={components} must be within 1..1000.")
         super().__init__(size, context, noise_size=size + 1)
         self.components = components
-        self.logits = nn.Parameter(torch.zeros(components))
-        self.means = nn.Parameter(START_SPREAD * torch.randn(components, size))
-        self.lower = nn.Parameter(torch.zeros(components, size * (size + 1) // 2))
+        self.logits = nn.Parameter(torch.zeros(components, dtype=torch.float32))
+        self.means = nn.Parameter(START_SPREAD * torch.randn(components, size, dtype=torch.float32))
+        self.lower = nn.Parameter(torch.zeros(components, size * (size + 1) // 2, dtype=torch.float32))
         if context:
-            self.shift = nn.Linear(context, components * (1 + size), bias=False)
+            self.shift = nn.Linear(context, components * (1 + size), bias=False, dtype=torch.float32)
             nn.init.zeros_(self.shift.weight)
 
     def forward(self, context: Tensor | None) -> Distribution:
@@ -492,13 +493,11 @@ _Fitted = tuple[Tensor, Tensor, Tensor, Tensor]  # weights (K,), means (K, d), c
 def _gaussian_mixture(codes: Tensor, components: int) -> _Fitted:
     """Fitted to codes (n, d): weights, means, covariances and every row's responsibilities."""
     from sklearn import config_context  # a slow import that few runs need
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     distinct = min(components, len(codes))
     ridge = _ridge(codes.var(0, correction=0))
-    with warnings.catch_warnings(), config_context(array_api_dispatch=False):  # which its k-means does not know
-        warnings.simplefilter("ignore", ConvergenceWarning)  # one that could still improve will do
+    with hushed(), config_context(array_api_dispatch=False):  # which its k-means does not know
         found = GaussianMixture(distinct, reg_covar=ridge, random_state=0).fit(codes.numpy())
         shares = found.predict_proba(codes.numpy())
     parts = (found.weights_, found.means_, found.covariances_, shares)

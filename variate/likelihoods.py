@@ -155,7 +155,8 @@ class Likelihood(nn.Module):
 
     def _per_channel(self, start: float) -> nn.Parameter:
         """A learned number for every column of vectors, or channel of everything else, (C, 1, …)."""
-        return nn.Parameter(torch.full((self.schema.tensor_shape[0],) + (1,) * (self.event - 1), start))
+        wide = (self.schema.tensor_shape[0],) + (1,) * (self.event - 1)
+        return nn.Parameter(torch.full(wide, start, dtype=torch.float32))
 
 
 class Bernoulli(Likelihood):
@@ -224,12 +225,12 @@ class DiscretizedLogistic(Likelihood):
         self.components, self.atoms = components, atoms
         if any(not 0 <= atom < self.levels for atom in atoms) or len(set(atoms)) < len(atoms):
             raise UserError(f"likelihood.atoms={list(atoms)} must be different levels within 0..{self.levels - 1}.")
-        self._start(torch.zeros(components + len(atoms)))
+        self._start(torch.zeros(components + len(atoms), dtype=torch.float32))
 
     def _start(self, logits: Tensor) -> None:
         """Wide components side by side, weighted by the logits."""
-        means = torch.linspace(0, 1, self.components + 2)[1:-1]
-        start = torch.cat([means, torch.full((self.components,), -1.5), logits])
+        means = torch.linspace(0, 1, self.components + 2, dtype=torch.float32)[1:-1]
+        start = torch.cat([means, torch.full_like(means, -1.5), logits])
         self.head.set_bias(start.unsqueeze(-1).expand(-1, self.schema.tensor_shape[0]))
 
     def start_at(self, rows: Tensor) -> None:
@@ -284,7 +285,7 @@ class _Counting(Likelihood):
     def __init__(self, features: tuple[int, ...], schema: Schema):
         super().__init__(features, schema, per_value=1)
         for name, numbers in (("offset", schema.offset), ("scale", spread_or_one(schema.scale))):
-            wide = torch.tensor(numbers).reshape(-1, *[1] * (self.event - 1))
+            wide = torch.tensor(numbers, dtype=torch.float32).reshape(-1, *[1] * (self.event - 1))
             self.register_buffer(name, wide, persistent=False)
 
     def start_at(self, rows: Tensor) -> None:
@@ -373,7 +374,8 @@ class _LocationScale(Likelihood):
         if scale == "learned":
             self.register_parameter(self.log_key, self._per_channel(0.0))
         elif scale != "predicted":
-            self.register_buffer(self.log_key, torch.tensor(0.0 if isinstance(scale, str) else math.log(scale)))
+            start = 0.0 if isinstance(scale, str) else math.log(scale)
+            self.register_buffer(self.log_key, torch.tensor(start, dtype=torch.float32))
 
     def start_at(self, rows: Tensor) -> None:
         """The location at the median and the scale at the mean distance from it, which outliers move little."""
@@ -395,7 +397,7 @@ class _LocationScale(Likelihood):
     def start_linear(self, matrix: Tensor, offset: Tensor, spread: float) -> None:
         """μ starts as W f + b, f the last features, W (values, d), b (values,); s, unless fixed, at ``spread``."""
         values, weight, bias = len(matrix), self.head.linear.weight, self.head.linear.bias
-        log_scale = float(self._unbounded(torch.tensor(spread).log()))
+        log_scale = float(self._unbounded(torch.tensor(spread, dtype=torch.float32).log()))
         weight.zero_()
         weight[:values, -matrix.shape[1] :] = matrix
         bias.fill_(log_scale)[:values] = offset
@@ -475,7 +477,7 @@ class JohnsonSu(_LocationScale):
                     f"likelihood.{name}={list(numbers)}: give one number{' above 0' * (name == 'width')}, or one for "
                     f"each of the {schema.tensor_shape[0]} columns or channels."
                 )
-            wide = torch.tensor(numbers).reshape(-1, *[1] * (self.event - 1))
+            wide = torch.tensor(numbers, dtype=torch.float32).reshape(-1, *[1] * (self.event - 1))
             self.register_buffer(name, wide, persistent=False)
 
     @classmethod
@@ -592,7 +594,7 @@ def _inverse_softplus(y: Tensor) -> Tensor:
 def _shares(rows: Tensor, levels: int) -> Tensor:
     """How often each level occurs in rows in model units: (levels,), sums to one."""
     counts = torch.bincount((rows * (levels - 1)).round().long().flatten().cpu(), minlength=levels)
-    return counts / counts.sum()
+    return counts.to(torch.float32) / counts.sum()
 
 
 def default_for(schema: Schema, values: Tensor | Shards) -> dict:

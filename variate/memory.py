@@ -2,8 +2,10 @@
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from variate.shared import Shared
 
 __all__ = ["kept"]
 
@@ -17,22 +19,30 @@ def kept() -> Iterator[None]:
 
     Else glibc may give the system, after each step, what the next step asks for again, page by page: measured, 5,000
     page faults and a fifth of the time of a step of small convolutional networks. Afterwards glibc's thresholds are
-    those that it comes to by itself when large blocks are freed, whatever they were. Other libraries' ``malloc`` is
-    left alone.
+    those that it comes to by itself when large blocks are freed, whatever they were: after the last of the blocks of
+    several threads. Other libraries' ``malloc`` is left alone.
 
     >>> with kept():
     ...     sum([1.0] * 1000)
     1000.0
     """
+    with _memory.set_to(True):
+        yield
+
+
+def _keep(_: bool) -> Callable[[], None]:
     library = ctypes.CDLL(None) if os.name == "posix" else None
     if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
-        yield
-        return
+        return lambda: None
     library.mallopt(MMAP_THRESHOLD, EVERYTHING) or library.mallopt(MMAP_THRESHOLD, AS_USUAL)  # the most of older ones
     library.mallopt(TRIM_THRESHOLD, EVERYTHING)
-    try:
-        yield
-    finally:
+
+    def as_usual() -> None:
         library.mallopt(MMAP_THRESHOLD, AS_USUAL)
         library.mallopt(TRIM_THRESHOLD, 2 * AS_USUAL)
         library.malloc_trim(0)
+
+    return as_usual
+
+
+_memory = Shared(_keep)

@@ -4,8 +4,6 @@ x ─encoder→ features ─latent→ Draw ─decoder→ features ─likelihood�
 shared by all of them.
 """
 
-from functools import cached_property
-
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +11,7 @@ from variate.data.batch import Batch
 from variate.labellings import Labelling
 from variate.latents import Draw, Latent, mean_of_samples
 from variate.likelihoods import Likelihood
+from variate.once import once
 
 __all__ = ["Decoded", "Model"]
 
@@ -26,17 +25,17 @@ class Decoded:
     def __init__(self, likelihood: Likelihood, parameters: Tensor, batch: Batch):
         self.likelihood, self.parameters, self.batch = likelihood, parameters, batch
 
-    @cached_property
+    @once
     def log_prob(self) -> Tensor:
         """log p(x | z, c) in nats, (n, B)."""
         return self.likelihood.log_prob(self.parameters, self.batch.target, self.batch.observed)
 
-    @cached_property
+    @once
     def distortion_nats(self) -> Tensor:
         """−log p(x | z, c), the mean over the samples: (B,)."""
         return -mean_of_samples(self.log_prob)
 
-    @cached_property
+    @once
     def squared_error(self) -> Tensor:
         """‖x − point‖² in model units, summed over the (observed) values: (n, B)."""
         error = (self.batch.target - self.likelihood.point(self.parameters)) ** 2

@@ -5,15 +5,29 @@ seeded, at the moment of use, by a hash of what it is for; so a resumed run, two
 the numbers that one uninterrupted process would have seen.
 """
 
+import functools
 import hashlib
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from variate.errors import UserError
+from variate.shared import lock
 
 __all__ = ["generator", "normal", "permutation", "row_keys", "row_normal", "seeded"]
+
+
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+_lending = lock()  # while the global generators are lent to an operation
+_here = threading.local()  # whether it is this thread that lends them
 
 
 def _hash(*key: object) -> int:
@@ -34,12 +48,12 @@ def generator(*key: object, device: torch.device | str = "cpu") -> torch.Generat
 
 def normal(*key: object, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
     """Standard normal noise ε ~ N(0, I) of the given shape, a function of the key alone."""
-    return torch.randn(shape, generator=generator(*key, device=device), device=device)
+    return torch.randn(shape, generator=generator(*key, device=device), device=device, dtype=torch.float32)
 
 
 def permutation(*key: object, n: int) -> Tensor:
     """A permutation of 0..n-1 (int64), a function of the key and n alone."""
-    return torch.randperm(n, generator=generator(*key))
+    return torch.randperm(n, generator=generator(*key), device="cpu")
 
 
 def row_keys(rows: Tensor) -> list[bytes]:
@@ -59,12 +73,111 @@ def row_normal(seed: int, purpose: str, keys: list[bytes], shape: tuple[int, ...
     return torch.from_numpy(draws).movedim(0, 1)
 
 
-@contextmanager
-def seeded(*key: object) -> Iterator[None]:
-    """Run code that only knows the global generator (module initialisation, ``Distribution.sample``) under the key.
+class seeded(TorchDispatchMode):  # noqa: N801 (used like a function)
+    """Run code that knows no generators (module initialisation, ``Distribution.sample``, dropout) under the key.
 
-    The user's global state is put back afterwards, on every device.
+    In this thread alone: every random operation of torch in the block draws from a generator of the block's own, one
+    for each device, whose numbers are those of ``torch.manual_seed`` with the key's hash. The global generators, which
+    are the user's, are not drawn from. What can draw from nothing else (dropout in the fused operations of GPUs)
+    borrows them, one thread at a time, and they are put back.
+
+    >>> with seeded(0, "weights"):
+    ...     one = torch.rand(2)
+    >>> with seeded(0, "weights"):
+    ...     bool((torch.rand(2) == one).all())
+    True
     """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
-        torch.manual_seed(_hash(*key))
-        yield
+
+    def __init__(self, *key: object):
+        super().__init__()
+        self.seed, self.generators = _hash(*key), dict[torch.device, torch.Generator]()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204 (torch's own signature)
+        kwargs = kwargs or {}
+        device = _device(args, kwargs)
+        drawing = _drawing(function, device.type)
+        settled = kwargs.get("generator") is not None or getattr(_here, "lends", False)  # by a block inside this one
+        if drawing is None or settled or device.type == "meta":  # shapes alone
+            return function(*args, **kwargs)
+        _refuse_a_second_pass()
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        generator = self.generators[device]
+        if drawing.taking is not None:
+            return drawing.taking(*args, **kwargs | {"generator": generator})
+        if torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), COMPOSITE):
+            with self:  # made of others, each of which comes here: by itself torch does so where it records gradients
+                return function._op_dk(COMPOSITE, *args, **kwargs)
+        with _lent(generator):
+            return function(*args, **kwargs)
+
+
+class _Drawing(NamedTuple):
+    """How a random operation is called with a generator: ``None`` where there is no way."""
+
+    taking: Callable | None
+
+
+@functools.cache
+def _drawing(function: object, kind: str) -> _Drawing | None:
+    """``None`` for an operation that is not random, by torch's own tags."""
+    if torch.Tag.nondeterministic_seeded not in getattr(function, "tags", ()):
+        return None
+    if function is torch.ops.aten.native_dropout.default and kind == "cpu":
+        return _Drawing(_dropout)
+    assert isinstance(function, OpOverload)
+    packet, wanted = function.overloadpacket, _arguments(function)
+    overloads = [function, *(getattr(packet, name) for name in packet.overloads())]
+    return _Drawing(next((each for each in overloads if _takes_one(each) and _arguments(each) == wanted), None))
+
+
+def _dropout(x: Tensor, p: float, train: bool | None, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What torch's own does on processors, step by step, but for where the numbers come from."""
+    if train is False:
+        return x.clone(), torch.ones_like(x, dtype=torch.bool)
+    kept = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p, generator=generator)
+    return x.mul(kept).mul_(0.0 if p == 1 else 1 / (1 - p)), kept
+
+
+def _takes_one(function: OpOverload) -> bool:
+    return any(argument.name == "generator" for argument in function._schema.arguments)
+
+
+def _arguments(function: OpOverload) -> list[tuple[str, str]]:
+    """The names and types of all but the generator."""
+    return [(each.name, str(each.type)) for each in function._schema.arguments if each.name != "generator"]
+
+
+def _device(args: tuple, kwargs: dict) -> torch.device:
+    """Where an operation draws."""
+    given = next((each.device for each in (*args, *kwargs.values()) if isinstance(each, Tensor)), None)
+    return given or torch.device(kwargs.get("device") or "cpu")
+
+
+@contextmanager
+def _lent(generator: torch.Generator) -> Iterator[None]:
+    """The device's global generator is this one inside the block."""
+    device, cpu = generator.device, generator.device.type == "cpu"
+    module: Any = torch if cpu else torch.get_device_module(device)
+    where = () if cpu or device.index is None else (device,)
+    with _lending:
+        before, _here.lends = module.get_rng_state(*where), True
+        module.set_rng_state(generator.get_state(), *where)
+        try:
+            yield
+        finally:
+            generator.set_state(module.get_rng_state(*where))
+            module.set_rng_state(before, *where)
+            _here.lends = False
+
+
+def _refuse_a_second_pass() -> None:
+    """What ``torch.utils.checkpoint`` computes again it would draw again, from the global generator: other numbers."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+            raise UserError(
+                "a network of your own draws random numbers inside torch.utils.checkpoint, whose second pass would "
+                "draw others: take dropout and the like out of what is checkpointed."
+            )
+        frame = frame.f_back

@@ -129,7 +129,7 @@ def device_of(name: str, local_rank: int | None = None) -> torch.device:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
         if device.type == "cuda" and local_rank is not None:
             device = torch.device("cuda", local_rank)
-        torch.empty(0, device=device)
+        torch.empty(0, dtype=torch.float32, device=device)
     except (RuntimeError, AssertionError):  # torch's ways to say that a device is unknown or absent
         raise UserError(f"--device {name} is not to be had here: use auto, cpu, cuda or mps.") from None
     return device

@@ -13,22 +13,30 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from variate.shared import lock
 from variate.streams import Log
 
 T = TypeVar("T")
 
-_silenced = 0  # how many `quiet()` blocks and running progresses we are inside of
+_silenced = 0  # how many `quiet()` blocks and running progresses there are, in all threads
+_counting = lock()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No progress is shown inside this block, in the whole process (errors and warnings still are)."""
+def quiet() -> Iterator[bool]:
+    """No progress is shown inside this block, in the whole process (errors and warnings still are).
+
+    Gives whether it could be until then: of several threads' progresses one alone is shown.
+    """
     global _silenced
-    _silenced += 1
+    with _counting:
+        could = _silenced == 0
+        _silenced += 1
     try:
-        yield
+        yield could
     finally:
-        _silenced -= 1
+        with _counting:
+            _silenced -= 1
 
 
 class Progress:
@@ -48,9 +56,8 @@ class Progress:
         self.fields: dict[str, Any] = {}
 
     def __enter__(self) -> Progress:
-        self._view = _view(self.description, self.total)
         self._quiet = quiet()
-        self._quiet.__enter__()
+        self._view = _view(self.description, self.total) if self._quiet.__enter__() else _Silent()
         self._started = time.monotonic()
         self._due = self._started + self._view.interval
         return self
@@ -144,7 +151,7 @@ class _Bar:
 
 
 def _view(description: str, total: float | None) -> _Silent | _Lines | _Bar:
-    if _silenced or sys.stderr is None:
+    if sys.stderr is None:
         return _Silent()
     return _Bar(description, total) if Log(sys.stderr).isatty() else _Lines(description)
 

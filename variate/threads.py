@@ -5,6 +5,7 @@ done sooner by one of them, which no other program can keep waiting either.
 """
 
 import math
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -32,8 +33,11 @@ def worth(weights: Iterable[Tensor], rows: int) -> float:
 
 
 @contextmanager
-def at_most(count: float) -> Iterator[None]:
+def at_most(count: float, found_by_all: int | None = None) -> Iterator[None]:
     """No more threads than ``count`` inside this block, and never more than there were; as many as before afterwards.
+
+    Torch has their number for each thread, and the last one said for new threads: ``found_by_all`` is what a thread
+    that comes while others are in such blocks would have found without them.
 
     >>> before = torch.get_num_threads()
     >>> with at_most(1):
@@ -42,12 +46,22 @@ def at_most(count: float) -> Iterator[None]:
     >>> torch.get_num_threads() == before
     True
     """
-    before = torch.get_num_threads()
-    if count >= before:
-        yield
-        return
-    torch.set_num_threads(int(count))
+    found, outer = torch.get_num_threads(), getattr(_here, "usual", None)
+    _here.usual = outer or found_by_all or found
+    wanted, after = int(min(_here.usual, count)), found if outer else _here.usual
     try:
+        if wanted != found:
+            torch.set_num_threads(wanted)
         yield
     finally:
-        torch.set_num_threads(before)
+        _here.usual = outer
+        if torch.get_num_threads() != after:
+            torch.set_num_threads(after)
+
+
+def usual() -> int:
+    """This thread's number outside of such blocks."""
+    return getattr(_here, "usual", None) or torch.get_num_threads()
+
+
+_here = threading.local()  # a thread's usual number, while it is in such a block

@@ -4,7 +4,7 @@ import copy
 import math
 import threading
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -16,14 +16,14 @@ from variate.adam import Adam
 from variate.config import SCHEDULES, Training
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
-from variate.errors import UserError
+from variate.errors import UserError, seed_number
 from variate.model import Model
-from variate.networks.own import Own
+from variate.networks.own import Own, drawing
 from variate.objectives import Objective, Terms
-from variate.precision import products
 from variate.processes import Processes
 from variate.progress import Progress
 from variate.stopping import Clock, asked_to_stop
+from variate.surroundings import applying, learning
 from variate.tally import Outcome, Tally, in_raw_units, means, recorded, total_terms
 from variate.waiting import considerate
 
@@ -92,10 +92,11 @@ class Trainer:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
+        self.seed = seed_number(self.seed)
         self.model = self.step_module.model
         self._draw_from(self.train_data)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.has_own_networks = any(isinstance(module, Own) for module in self.model.modules())
+        self.own_networks = [module for module in self.model.modules() if isinstance(module, Own)]
         self.device = next(self.model.parameters()).device
         self.parameters = list(self.step_module.parameters())
         # (average, what it is the average of): looked up once, because walking a model takes as long as a small layer
@@ -111,7 +112,7 @@ class Trainer:
                 f"{self.training.accumulate} pieces each: raise train.batch_size or lower train.accumulate."
             )
         each = self.batch_size * self.step_module.objective.samples / (self.group.count * self.training.accumulate)
-        known = self.device.type == "cpu" and not self.has_own_networks  # what a weight of one's own is used for is not
+        known = self.device.type == "cpu" and not self.own_networks  # what a weight of one's own is used for is not
         self.most_threads = threads.worth(self.parameters, math.ceil(each)) if known else math.inf
         self.differentiated = self.group.wrap(self.step_module, self._leaves_parameters_unused)
         self.start: dict | None = None  # what the epoch under way began with
@@ -147,8 +148,7 @@ class Trainer:
         with asked_to_stop() as stop, memory.kept(), considerate(), bar:
             while self.epoch < self.total_epochs and not self._patience_is_over():
                 self.start = self.start or state.capture(self)
-                with products(self.training.precision), threads.at_most(self.most_threads):
-                    outcome = self._run_epoch(bar, stop, clock)
+                outcome = self._run_epoch(bar, stop, clock)
                 if outcome == "stop":
                     raise self._interrupted(clock)
                 if outcome == "diverged":
@@ -176,18 +176,13 @@ class Trainer:
         """
         before, learned_before, skipped = state.capture(self), self.train_data, self.tally.skipped
         self._draw_from(rows)
-        outcomes = []
         order = noise.permutation(self.seed, "stream", self.step, n=len(rows)).to(self.device)
-        bar = Progress("Learning", len(rows), unit="rows")
-        with products(self.training.precision), threads.at_most(self.most_threads), considerate(), bar:
-            for index in order.split(self.training.batch_size):
-                outcomes.append(self._one_step(index))
-                bar.advance(len(index))
-                if len(outcomes) == CHECK_EVERY:
-                    self._settle(outcomes)
-                    outcomes = []
-            if outcomes:
-                self._settle(outcomes)
+        with considerate(), Progress("Learning", len(rows), unit="rows") as bar:
+            parts = order.split(self.training.batch_size)
+            for first in range(0, len(parts), CHECK_EVERY):
+                some = parts[first : first + CHECK_EVERY]
+                self._settle(self._steps((index,) for index in some))
+                bar.advance(sum(map(len, some)))
         steps, skipped = self.step - before["numbers"]["step"], self.tally.skipped - skipped
         told = f"{skipped:,} of {steps:,} steps over {len(rows):,} rows met gradients that are not finite"
         if skipped == steps:
@@ -211,24 +206,31 @@ class Trainer:
         """Steps to the end of the epoch: "done", or before it "stop" (asked to), "time" (over) or "diverged"."""
         end = (self.epoch + 1) * self.steps_per_epoch
         order = self.train_data.order(self.seed, self.epoch).to(self.device)
-        outcomes: list[Outcome] = []
         while self.step < end:
-            place = (self.step % self.steps_per_epoch) * self.batch_size
-            outcomes.append(self._one_step(*self._with_labelled(order[place : place + self.batch_size])))
-            if self.step % CHECK_EVERY == 0 or self.step == end:
-                self._look(outcomes, bar)
-                outcomes = []
-                self.seconds += clock.lap()
-                if self.tally.worst_run >= BAD_STEPS_IN_A_ROW:
-                    return "diverged"
-                stopped, over = self.group.total([float(stop.is_set()), float(clock.is_over())])
-                if self.step < end:
-                    if stopped or over:
-                        return "stop" if stopped else "time"
-                    clock.save_if_due()
-                elif over:
-                    return "time"
+            until = min(end, self.step - self.step % CHECK_EVERY + CHECK_EVERY)
+            self._look(self._steps(self._indices(order, until)), bar)
+            self.seconds += clock.lap()
+            if self.tally.worst_run >= BAD_STEPS_IN_A_ROW:
+                return "diverged"
+            stopped, over = self.group.total([float(stop.is_set()), float(clock.is_over())])
+            if self.step < end:
+                if stopped or over:
+                    return "stop" if stopped else "time"
+                clock.save_if_due()
+            elif over:
+                return "time"
         return "done"
+
+    def _steps(self, indices: Iterable[tuple[Tensor, ...]]) -> list[Outcome]:
+        """A step for each of the indices; other threads, which may want other products, have their turn after them."""
+        with learning(self.training.precision, self.most_threads):
+            return [self._one_step(*index) for index in indices]
+
+    def _indices(self, order: Tensor, until: int) -> Iterator[tuple[Tensor, ...]]:
+        """The rows of every step up to that one, taken from the epoch's order."""
+        while self.step < until:
+            place = (self.step % self.steps_per_epoch) * self.batch_size
+            yield self._with_labelled(order[place : place + self.batch_size])
 
     def _with_labelled(self, index: Tensor) -> tuple[Tensor, ...]:
         """The rows of a step, and beside them some with a label, where a labelling would else see hardly any."""
@@ -236,7 +238,7 @@ class Trainer:
         if labelling is None or labels is None or self.labelled is None or not labelling.rows:
             return (index,)
         generator = noise.generator(self.seed, "labelled", self.step)
-        chosen = torch.randint(len(self.labelled), (labelling.rows,), generator=generator)
+        chosen = torch.randint(len(self.labelled), (labelling.rows,), generator=generator, device="cpu")
         return index, self.labelled[chosen.to(self.device)]
 
     def _one_step(self, own: Tensor, *beside: Tensor) -> Outcome:
@@ -266,9 +268,7 @@ class Trainer:
         batch = self.drawn_from.batch(index, self.redrawn, self.seed, self.step, part=part)
         shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)[:, part]
-        # one's own networks may draw from the global generator, whose state is the user's
-        key = (self.seed, "own networks", self.step, part.start)
-        with noise.seeded(*key) if self.has_own_networks else nullcontext():
+        with drawing(self.own_networks, self.seed, "own networks", self.step, part.start):
             loss, terms = self.differentiated(batch, draws, self.step)
         share = len(batch.input) * self.group.count / len(index)  # of the batch's mean, which all processes average
         if share != 1:
@@ -287,12 +287,14 @@ class Trainer:
 
     def _leaves_parameters_unused(self) -> bool:
         """Whether some parameters get no gradient, as the prior of an autoencoder, or might get none in some steps."""
-        if self.model.labelling is not None or self.has_own_networks:  # one's own may also change when they are tried
+        if self.model.labelling is not None or self.own_networks:  # one's own may also change when they are tried
             return True
         index = torch.zeros(1, dtype=torch.int64, device=self.device)
-        draws = torch.zeros(self.step_module.objective.samples, 1, self.model.latent.noise_size, device=self.device)
-        loss, _ = self.step_module(self.drawn_from.batch(index, self.redrawn, 0), draws, 0)
-        loss.backward()
+        shape = (self.step_module.objective.samples, 1, self.model.latent.noise_size)
+        draws = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        with learning(self.training.precision):
+            loss, _ = self.step_module(self.drawn_from.batch(index, self.redrawn, 0), draws, 0)
+            loss.backward()
         unused = any(parameter.grad is None for parameter in self.parameters)
         self._forget_gradients()
         return unused
@@ -385,7 +387,7 @@ class Trainer:
         """
         return self._validated()[0]
 
-    @torch.inference_mode()
+    @applying()
     def _validated(self) -> tuple[dict[str, float], int]:
         """The same, and how many rows were left out."""
         objective = self.step_module.objective

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from variate.shared import lock
+
 __all__ = ["adapts", "considerate"]
 
 TOLD = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # by which the user decides
@@ -22,7 +24,7 @@ EVERY = 0.2  # seconds between looks at what else runs
 SHARE = 0.3  # of a processor, wanted by others and by us, that makes waiting busily slow
 PROCESSORS = Path("/proc/stat")
 
-_lock = threading.Lock()
+_lock = lock()
 _inside = 0  # how many `considerate()` blocks we are inside of
 _watch: "_Watch | None" = None
 

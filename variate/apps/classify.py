@@ -13,10 +13,12 @@ from variate.data.load import load
 from variate.errors import UserError
 from variate.files import write_atomic
 from variate.outputs import save_columns, spelled, tell_gaps
+from variate.surroundings import apart
 
 __all__ = ["classify"]
 
 
+@apart()
 def classify(run: Run, data: object, *, samples: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """(labels (n,), probabilities (n, classes)): argmax_y and the values of q(y|x) = E_q(z|x) p(y|z).
 

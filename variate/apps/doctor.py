@@ -24,6 +24,7 @@ from variate.console import silent
 from variate.data import named
 from variate.data.load import load
 from variate.errors import UserError
+from variate.surroundings import applying
 
 __all__ = ["doctor"]
 
@@ -238,7 +239,7 @@ class _Trial:
         run, rows = self.run, load(LEARNED, like=self.run.schema)
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         codes = torch.from_numpy(nodes).to(torch.float32).reshape(-1, 1, 1).expand(-1, len(rows), 1)
-        with torch.inference_mode():
+        with applying():
             judged = run.model.judge(codes, None, rows.batch(slice(None)))
             joint = judged.log_prob.double() + torch.from_numpy(np.log(weights / weights.sum())).unsqueeze(-1)
         exact = torch.logsumexp(joint, 0) + run.schema.log_volume_nats

@@ -11,10 +11,12 @@ from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
 from variate.outputs import save_columns, tell_gaps
+from variate.surroundings import apart
 
 __all__ = ["embed"]
 
 
+@apart()
 def embed(run: Run, data: object, labels: object = None, *, spread: bool = False) -> np.ndarray:
     """E q(z | x, c) of every row, (n, size) float32; with ``spread`` also its standard deviation, (n, 2, size).
 

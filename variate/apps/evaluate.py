@@ -12,14 +12,16 @@ from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.errors import UserError
+from variate.errors import UserError, seed_number
 from variate.estimate import LogLikelihood
+from variate.surroundings import apart
 
 __all__ = ["evaluate"]
 
 ESTIMATED = ("log_likelihood_nats", "log_likelihood_se", "log_likelihood_mc_se", "bits_per_dim", "bits_per_dim_se")
 
 
+@apart()
 def evaluate(
     run: Run,
     data: object,
@@ -39,6 +41,7 @@ def evaluate(
     ``mse_per_dim``, in model units, beside PCA's. A mean that is not finite is ``None``; ``not_finite`` counts the rows
     whose log p is not.
     """
+    seed = seed_number(seed)
     if samples < 1 or (rows is not None and rows < 1):
         raise UserError(f"--samples {samples} and --rows {rows} must be at least 1.")
     test = load(data, labels, part="test", like=run.schema)

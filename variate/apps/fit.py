@@ -20,15 +20,17 @@ from variate.data.dataset import Dataset
 from variate.data.fingerprint import fingerprint
 from variate.data.load import load
 from variate.data.schema import Schema
-from variate.errors import UserError, whole_number
+from variate.errors import UserError, seed_number
 from variate.fitting import Asked, fit_prior, trainer_for
 from variate.folder import RunFolder
 from variate.keeper import Keeper, Keeping
 from variate.processes import Processes, is_first, joined, was_restarted
+from variate.surroundings import apart
 
 __all__ = ["fit"]
 
 
+@apart()
 def fit(
     data: object,
     labels: object = None,
@@ -56,7 +58,7 @@ def fit(
     ``keeping``: how often the state is saved, when to stop, logs and callbacks. Raises ``UserError`` for what the
     caller can mend, ``train.Interrupted`` after Ctrl-C, with the state saved so that ``resume`` goes on.
     """
-    seed = whole_number(seed, "seed")
+    seed = seed_number(seed)
     asked = Asked(recipe, conditional, epochs, tuple(overrides or ()))
     with joined(device) as group, silent(group.rank > 0):
         place = _Place(RunFolder(Path(out)) if out is not None else None, modules, group)

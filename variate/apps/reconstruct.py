@@ -10,10 +10,12 @@ from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.outputs import save_pairs, tell_gaps
+from variate.surroundings import apart
 
 __all__ = ["reconstruct"]
 
 
+@apart()
 def reconstruct(run: Run, data: object, labels: object = None) -> np.ndarray:
     """E[x | z = E q(z|x)] for every row, in the data's own shape and dtype."""
     return inference.reconstruct(run, load(data, labels, part="test", like=run.schema))

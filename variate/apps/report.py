@@ -13,10 +13,12 @@ from variate.files import check_writeable
 from variate.folder import RunFolder
 from variate.page import assembly
 from variate.page.findings import look
+from variate.surroundings import apart
 
 __all__ = ["report"]
 
 
+@apart()
 def report(
     run: Run,
     data: object = None,

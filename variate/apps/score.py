@@ -8,12 +8,14 @@ from variate import checkpoint, estimate, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
-from variate.errors import UserError
+from variate.errors import UserError, seed_number
 from variate.outputs import save_columns, tell_gaps
+from variate.surroundings import apart
 
 __all__ = ["score"]
 
 
+@apart()
 def score(run: Run, data: object, labels: object = None, *, samples: int = 64, seed: int = 0) -> dict[str, np.ndarray]:
     """Per row, each (n,): ``log_likelihood_nats``, its Monte-Carlo error ``mc_se_nats``, ``effective_samples`` of
     ``samples``, and ``bits_per_dim``. Where few samples are effective, log p(x) is too low and the error too small.
@@ -23,6 +25,7 @@ def score(run: Run, data: object, labels: object = None, *, samples: int = 64, s
     order. A deterministic autoencoder has no likelihood: it gets ``mse_per_dim``, its squared error per value in model
     units. Raises ``UserError`` for rows that are not of the model's kind.
     """
+    seed = seed_number(seed)
     if samples < 1:
         raise UserError(f"--samples {samples} must be at least 1.")
     rows = load(data, labels, part="test", like=run.schema)

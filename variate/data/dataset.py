@@ -24,7 +24,7 @@ from variate.data.infer import (
 )
 from variate.data.schema import Schema
 from variate.data.shards import Shards, pieces
-from variate.errors import UserError
+from variate.errors import UserError, seed_number
 
 __all__ = ["Dataset"]
 
@@ -79,8 +79,8 @@ class Dataset:
         Of values in shards it goes from shard to shard: see ``Shards.order``.
         """
         if isinstance(self.values, Shards):
-            return self.values.order(seed, "order", epoch)
-        return noise.permutation(seed, "order", epoch, n=len(self))
+            return self.values.order(seed_number(seed), "order", epoch)
+        return noise.permutation(seed_number(seed), "order", epoch, n=len(self))
 
     def to(self, device: torch.device | str) -> "Dataset":
         known = {name: value.to(device) for name, value in self._known().items()}
@@ -100,7 +100,7 @@ class Dataset:
                 f"{self.name} has {len(self)} row (n_samples = 1): give at least 2, one to learn from and one to "
                 "validate."
             )
-        order = noise.permutation(seed, "split", n=len(self))
+        order = noise.permutation(seed_number(seed), "split", n=len(self))
         if self.labels is not None and bool((self.labels < 0).any()):  # the few labels are to be learned from
             order = torch.cat([order[self.labels[order] < 0], order[self.labels[order] >= 0]])
         held_out = max(1, round(len(self) * VALIDATION_SHARE))
@@ -110,6 +110,7 @@ class Dataset:
 
     def subset(self, rows: int | None, seed: int = 0) -> "Dataset":
         """A fixed, seeded subset of that many rows, in their order; everything when ``rows`` is None or large."""
+        seed = seed_number(seed)
         if rows is not None and rows < 1:
             raise UserError(f"--rows {rows}: ask for at least one row.")
         if rows is None or rows >= len(self):
@@ -148,7 +149,8 @@ class Dataset:
         """One number per value: from the key for that many rows, of which a part is wanted, or from the rows' own."""
         if key:
             generator = noise.generator("binarize", *key, device=units.device)
-            return torch.rand(rows, *units.shape[1:], generator=generator, device=units.device)[part]
+            shape, place = (rows, *units.shape[1:]), units.device
+            return torch.rand(shape, generator=generator, device=place, dtype=torch.float32)[part]
         keys = noise.row_keys(self.schema.canonical(raw))
         normal = noise.row_normal(0, "binarize", keys, (1, *units.shape[1:]))[0]
         return torch.special.ndtr(normal).to(units.device)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import statistics
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from variate.data.shards import Shards, Stamp, is_large
 from variate.data.sources import Found, Like, looks_like
 from variate.errors import UserError
+from variate.hushed import hushed
 from variate.progress import Progress
 
 __all__ = ["EXTENSIONS", "ImageFiles", "holds_images", "images"]
@@ -104,9 +104,7 @@ def images(folder: str | os.PathLike[str], resize: tuple[int, int] | None = None
     if resize is not None and min(resize) < 1:
         raise UserError(f"--resize {resize[0]},{resize[1]}: give a height and a width of at least 1.")
     listing = _listing(folder)
-    with warnings.catch_warnings(), Progress("Reading images", len(listing.paths), unit="images") as bar:
-        warnings.simplefilter("ignore")  # of Pillow, about odd metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with hushed(), Progress("Reading images", len(listing.paths), unit="images") as bar:
         seen = []
         for path in listing.paths:
             seen.append(_look(path))
@@ -152,15 +150,15 @@ class ImageFiles(NamedTuple):
     def read(self, index: np.ndarray) -> np.ndarray:
         """The images with these numbers, (len(index), \\*shape)."""
         values = np.empty((len(index), *self.shape), self.dtype)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for row, pixels in zip(values, _decoders().map(self.pixels, index.tolist()), strict=True):
+        with hushed():
+            for row, pixels in zip(values, _decoders(os.getpid()).map(self.pixels, index.tolist()), strict=True):
                 row[...] = pixels
         return values
 
 
-@functools.cache
-def _decoders() -> ThreadPoolExecutor:
+@functools.lru_cache(1)
+def _decoders(process: int) -> ThreadPoolExecutor:
+    """Of this process: a forked child does not have its parent's threads."""
     return ThreadPoolExecutor(DECODERS, "decoding")
 
 

@@ -21,10 +21,12 @@ from variate.data.schema import Schema
 from variate.data.shards import Shards
 from variate.errors import UserError
 from variate.progress import track
+from variate.surroundings import apart
 
 __all__ = ["load"]
 
 
+@apart()
 def load(
     data: object,
     labels: object = None,

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -21,6 +20,7 @@ from variate.data.idx import check_promise, read_values
 from variate.data.shards import Stamp
 from variate.errors import UserError
 from variate.files import opened
+from variate.hushed import hushed
 
 __all__ = ["MAGIC", "NpyFiles", "check_rows", "read_npy", "read_npy_file"]
 
@@ -190,8 +190,7 @@ def _header(stream: IO[bytes], name: str) -> Header:
 def _literal(text: str) -> dict:
     """The dictionary that the text spells, as Python 2 or 3 would; ``ValueError`` for anything else."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the parser, about odd spellings
+        with hushed():
             return dict(ast.literal_eval(re.sub(r"\b(\d+)L\b", r"\1", text.strip())))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(f"not a dictionary: {error}") from None

@@ -28,7 +28,7 @@ class _Block(nn.Module):
 
     def __init__(self, channels: int, dims: int):
         super().__init__()
-        self.conv = CONVOLUTIONS[dims](channels, channels, 3, padding=1)
+        self.conv = CONVOLUTIONS[dims](channels, channels, 3, padding=1, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(F.relu(x))
@@ -39,7 +39,7 @@ class _Up(nn.Linear):
 
     def __init__(self, channels: int, features: int, coarse: tuple[int, ...], fine: tuple[int, ...]):
         factors = _factors(coarse, fine)
-        super().__init__(channels, math.prod(factors) * features)
+        super().__init__(channels, math.prod(factors) * features, dtype=torch.float32)
         self.given, self.fine = (*factors, features), fine
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,11 +98,12 @@ class Encoder(nn.Module):
         stages = []
         widths, depths = (pair + pair[1:] * deeper for pair in (channels, blocks))
         for width, depth, half in zip(widths, depths, sizes, strict=True):
-            stages += [CONVOLUTIONS[dims](inputs, width, 3, stride=_factors(half, size), padding=1)]
+            stride = _factors(half, size)
+            stages += [CONVOLUTIONS[dims](inputs, width, 3, stride=stride, padding=1, dtype=torch.float32)]
             stages += [*(_Block(width, dims) for _ in range(depth)), nn.ReLU()]
             inputs, size = width, half
         self.stages = nn.Sequential(*stages)
-        self.dense = nn.Linear(inputs * math.prod(size), hidden)
+        self.dense = nn.Linear(inputs * math.prod(size), hidden, dtype=torch.float32)
         self.film = Film(hidden, context)
         self.features, self.format = (hidden,), FORMATS[dims]
         self.to(memory_format=self.format)  # pyright: ignore[reportCallIssue] (a stub lacks it)
@@ -135,9 +136,9 @@ class Decoder(nn.Module):
         dims, (wide, narrow) = len(shape) - 1, channels
         half, *deeper = _sizes(shape[1:], most_places)
         self.first = (*deeper[-1], wide)
-        self.dense = nn.Linear(code, hidden)
+        self.dense = nn.Linear(code, hidden, dtype=torch.float32)
         self.film = Film(hidden, context)
-        self.spread = nn.Linear(hidden, math.prod(self.first))
+        self.spread = nn.Linear(hidden, math.prod(self.first), dtype=torch.float32)
         coarse = self._stage(wide, blocks[0], dims)
         for small, large in itertools.pairwise(reversed(deeper)):
             coarse += [_Up(wide, wide, small, large), *self._stage(wide, blocks[0], dims)]

@@ -41,8 +41,8 @@ class Film(nn.Module):
     def __init__(self, features: int, context: int):
         super().__init__()
         if context:
-            self.gain = nn.Linear(context, features, bias=False)
-            self.shift = nn.Linear(context, features, bias=False)
+            self.gain = nn.Linear(context, features, bias=False, dtype=torch.float32)
+            self.shift = nn.Linear(context, features, bias=False, dtype=torch.float32)
             nn.init.zeros_(self.gain.weight)
             nn.init.normal_(self.shift.weight)
 
@@ -73,8 +73,9 @@ class ShowAtoms(nn.Module):
         super().__init__()
         self.encoder, self.last = encoder, levels - 1
         self.features = encoder.features
-        table = torch.zeros(levels, 1 + len(atoms))  # what each level looks like: its grey value, and the atoms it is
-        table[:, 0] = torch.arange(levels) / self.last
+        # what each level looks like: its grey value, and the atoms it is
+        table = torch.zeros(levels, 1 + len(atoms), dtype=torch.float32)
+        table[:, 0] = torch.arange(levels, dtype=torch.float32) / self.last
         table[list(atoms), 1 + torch.arange(len(atoms))] = 1
         self.register_buffer("table", table, persistent=False)
 
@@ -102,7 +103,7 @@ class PerValueHead(nn.Module):
         if self.coarse and tuple(math.ceil(n / self.factor) for n in shape[1:]) != self.coarse:
             raise ValueError(f"features {features} do not cover the places of an example of shape {shape}")
         values = shape[0] * self.factor ** len(self.coarse) if self.coarse else math.prod(shape)
-        self.linear = nn.Linear(features[0], per_value * values)
+        self.linear = nn.Linear(features[0], per_value * values, dtype=torch.float32)
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.coarse:

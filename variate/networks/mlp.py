@@ -29,7 +29,7 @@ class _Layers(nn.Module):
         if any(width < 1 for width in hidden):
             raise UserError(f"hidden={list(hidden)}: every layer needs at least one unit.")
         widths = (inputs, *hidden)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.layers = nn.ModuleList(nn.Linear(a, b, dtype=torch.float32) for a, b in itertools.pairwise(widths))
         self.activation = ACTIVATIONS[activation]
         self.film = Film(widths[min(1, len(hidden))], context)
         self.skip = skip and len(hidden) > 0

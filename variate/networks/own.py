@@ -5,18 +5,37 @@
 
 import copy
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from variate import noise
 from variate.errors import UserError
+from variate.surroundings import apart
 
 __all__ = ["Decoder", "Encoder", "Own"]
 
 
+@contextmanager
+def drawing(networks: Iterable["Own"], *key: object) -> Iterator[None]:
+    """What these networks draw inside the block is a function of the key; nothing else there pays for it."""
+    stream = noise.seeded(*key)
+    for network in networks:
+        network.drawing = stream
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.drawing = None
+
+
 class Own(nn.Module):
-    """A copy of the user's module, called with c only if the model is conditional. It may draw numbers of its own, as
-    dropout does: training runs it under a seed of the step."""
+    """A copy of the user's module in single precision, called with c only if the model is conditional.
+
+    It may draw numbers of its own, as dropout does: under a seed of the step while it is trained, under one seed later.
+    """
 
     def __init__(self, module: object, part: str):
         super().__init__()
@@ -28,21 +47,28 @@ class Own(nn.Module):
                     f"the {part} holds {type(inner).__name__} ({name}), which makes one row's likelihood depend on the "
                     "others: use GroupNorm or LayerNorm."
                 )
-        self.module, self.part = copy.deepcopy(module), part
+        self.drawing: noise.seeded | None = None  # what it draws from: nothing of ours in a loop of the user's own
+        self.module, self.part = _in_single_precision(copy.deepcopy(module)), part
 
     def _call(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.module(x) if context is None else self.module(x, context)
+        drawing = self.drawing
+        if drawing is None and not self.training:  # one that draws even when it is applied
+            drawing = noise.seeded("own networks", self.part)
+        with drawing or nullcontext():
+            return self.module(x) if context is None else self.module(x, context)
 
     def _try(self, shape: tuple[int, ...], context: int) -> tuple[int, ...]:
         """The shape of what two rows of zeros become, without the rows."""
-        like = next(self.module.parameters(), torch.zeros((), device="cpu"))
+        like = next(self.module.parameters(), torch.zeros((), dtype=torch.float32, device="cpu"))
         x, c = (torch.zeros(2, *size, dtype=like.dtype, device=like.device) for size in (shape, (context,)))
         given = f"{'x' if self.part == 'encoder' else 'z'} {tuple(x.shape)}" + (
             f" and c {tuple(c.shape)}" if context else ""
         )
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with apart(), torch.no_grad(), noise.seeded("the shape of what it gives"):
                 out = self._call(x, c if context else None)
+        except UserError:
+            raise
         except Exception as error:  # whatever the user's code may raise
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"the {self.part} cannot be called with {given}: {why}.") from error
@@ -50,6 +76,12 @@ class Own(nn.Module):
             got = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
             raise UserError(f"the {self.part}, called with {given}, gave {got}: it must give a tensor (2, …).")
         return tuple(out.shape[1:])
+
+
+def _in_single_precision(module: nn.Module) -> nn.Module:
+    """As all that is learned: weights of another precision, which torch may have been told to make, are converted."""
+    other = any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in module.parameters())
+    return module.to(torch.float32) if other else module
 
 
 class Encoder(Own):

@@ -54,7 +54,7 @@ class Findings:
 
     def spread(self, count: int) -> Dataset:
         """So many of the rows, from the first to the last: folders and tables may be sorted."""
-        places = torch.linspace(0, len(self.rows) - 1, min(count, len(self.rows))).round().long()
+        places = torch.linspace(0, len(self.rows) - 1, min(count, len(self.rows)), dtype=torch.float32).round().long()
         return self.rows.rows(places)
 
     @property

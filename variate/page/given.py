@@ -46,7 +46,7 @@ def for_planes(found: Findings) -> list[Given]:
     schema = found.run.schema
     if found.run.labelled:
         chosen = classes.shown(schema)
-        picked = {round(place) for place in torch.linspace(0, len(chosen) - 1, PLANES).tolist()}
+        picked = {round(place) for place in torch.linspace(0, len(chosen) - 1, PLANES, dtype=torch.float32).tolist()}
         labels = [chosen[place] for place in sorted(picked)]
         return [Given(torch.tensor([label]), (schema.class_names[label],)) for label in labels]
     if found.run.conditional:

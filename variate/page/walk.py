@@ -8,6 +8,7 @@ from variate.page.findings import Findings
 from variate.page.gallery import Gallery
 from variate.page.given import Given, for_planes
 from variate.page.parts import Picture
+from variate.surroundings import applying
 
 __all__ = ["pictures_of"]
 
@@ -51,7 +52,7 @@ def _caption(found: Findings, side: int, size: int) -> str:
     return f"E[x | z] over {where} at {side} quantiles from {ends} of {law}{rest}"
 
 
-@torch.inference_mode()
+@applying()
 def _spread(found: Findings, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every latent unit: the prior's, or the codes' where it was no part of training."""
     if found.run.deterministic:
