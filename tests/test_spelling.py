@@ -2,6 +2,7 @@
 
 import csv
 import io
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_UP, Context, Decimal
 
 import numpy as np
 import pytest
@@ -26,8 +27,13 @@ def digits(text: str) -> int:
 
 
 def fewest(number: np.floating, dtype: str) -> int:
-    """Tried one after the other: how many digits it takes to read the same number."""
-    texts = (f"{float(number):.{count}e}" for count in range(DIGITS[dtype]))
+    """Tried one after the other: how many digits it takes to read the same number, rounded to either side."""
+    exact = Decimal(float(number))
+    texts = (
+        f"{Context(count + 1, rounding).plus(exact):.{count}e}"
+        for count in range(DIGITS[dtype])
+        for rounding in (ROUND_HALF_EVEN, ROUND_UP, ROUND_DOWN)
+    )
     with np.errstate(over="ignore"):  # too few digits of the largest number are more than it
         return next(digits(text) for text in texts if np.dtype(dtype).type(text) == number)
 

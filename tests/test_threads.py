@@ -180,3 +180,25 @@ def test_threads_wait_busily_when_alone_and_asleep_beside_others():
 
 def test_one_thread_waits_for_no_other():
     assert torch.get_num_threads() == 1 and _how_threads_wait() is None
+
+
+LEFT = """
+import itertools, time
+import torch
+from variate import waiting
+torch.set_num_threads(2)
+waiting.EVERY = 0.001
+turn = itertools.count()
+waiting._is_crowded = lambda others: next(turn) % 2 == 0  # threads are made and ended all the time
+block = waiting.considerate()
+block.__enter__()
+time.sleep(0.3)
+"""
+
+
+def test_the_interpreters_end_finds_no_thread_at_work():
+    """A block that nobody has left, as of a loop that is kept; else torch's code is torn down under a thread in it."""
+    environment = {name: value for name, value in os.environ.items() if name not in waiting.TOLD}
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", LEFT], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -3,18 +3,19 @@
 import copy
 import math
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from variate import config, inference, start, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.infer import spread_or_one
 from variate.data.known import says_words
-from variate.data.schema import Schema
 from variate.errors import UserError, whole_number
 from variate.processes import Processes, device_of
 from variate.surroundings import apart
@@ -67,8 +68,8 @@ def _assembled(
     group: Processes,
     modules: dict[str, nn.Module] | None,
 ) -> train.Trainer:
-    _check_size(settings, train_rows.schema, modules, group.device)
-    model, objective, training = config.build(settings, train_rows.schema, seed, modules)
+    with nullcontext() if modules else _Bounded(group.device):  # one's own are in memory already
+        model, objective, training = config.build(settings, train_rows.schema, seed, modules)
     start.start_at(model, train_rows)
     name, place = settings["data"]["binarize"], group.device
     valid_rows = valid_rows.binarized(name)
@@ -76,18 +77,27 @@ def _assembled(
     return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name, group)
 
 
-def _check_size(
-    settings: dict[str, dict], schema: Schema, modules: dict[str, nn.Module] | None, device: torch.device
-) -> None:
-    """That what is learned fits into memory, before it is allocated; one's own modules already are in it."""
-    if modules:
-        return
-    weights = sum(weight.numel() for weight in config.build(settings, schema, device="meta")[0].parameters())
-    if weights * (LEARNED_BYTES if device.type == "cpu" else WEIGHT_BYTES) > machine_memory():
-        raise UserError(
-            f"the model would have {weights:,} weights, more than this machine's memory holds while they are learned: "
-            "choose smaller networks, as with --set encoder.hidden and decoder.hidden."
-        )
+class _Bounded(TorchDispatchMode):
+    """Inside this block no more is allocated than is learned in this machine's memory: ``UserError`` before it is."""
+
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self.weights, self.most = 0, machine_memory() / (LEARNED_BYTES if device.type == "cpu" else WEIGHT_BYTES)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:  # else torch imports its compiler, a second's work
+        return False
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204 (torch's own signature)
+        if args and isinstance(args[0], list | tuple) and all(isinstance(length, int) for length in args[0]):
+            self.weights += math.prod(args[0])
+        if self.weights > self.most:
+            raise UserError(
+                f"the model would have {self.weights:,} weights or more, and this machine's memory holds "
+                f"{int(self.most):,} while they are learned: choose smaller networks, as with --set encoder.hidden and "
+                "decoder.hidden."
+            )
+        return function(*args, **(kwargs or {}))
 
 
 def machine_memory() -> float:

@@ -92,6 +92,11 @@ class seeded(TorchDispatchMode):  # noqa: N801 (used like a function)
         super().__init__()
         self.seed, self.generators = _hash(*key), dict[torch.device, torch.Generator]()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch would import its compiler, a second's work, to keep it away from what is below."""
+        return False
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204 (torch's own signature)
         kwargs = kwargs or {}
         device = _device(args, kwargs)

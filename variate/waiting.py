@@ -7,6 +7,7 @@ Linux, waits for a microsecond only while a process has more threads for it than
 are made while other programs run here, and ended when those do: they sleep, and change no number.
 """
 
+import atexit
 import os
 import sys
 import threading
@@ -46,38 +47,47 @@ def considerate() -> Iterator[None]:
         if adapts() and (_watch is None or not _watch.is_alive()):  # as after a fork
             _watch = _Watch()
             _watch.start()
+            atexit.register(_watch.end)
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
-            if _inside == 0 and _watch is not None:
-                _watch.over.set()
-                _watch = None
+            over, _watch = (_watch, None) if _inside == 0 else (None, _watch)
+        if over is not None:
+            over.end()
 
 
 class _Watch(threading.Thread):
-    """Looks now and then at how busy the machine is with others, and has more threads made or ended."""
+    """Looks now and then at how busy the machine is with others, and has more threads made or ended.
+
+    All of them are over when it is: a thread that the interpreter's own end finds in the middle of torch aborts it.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="variate-watch", daemon=True)
-        self.over = threading.Event()
+        self._over = threading.Event()
+
+    def end(self) -> None:
+        """At once, and not before it is so."""
+        atexit.unregister(self.end)
+        self._over.set()
+        self.join()
 
     def run(self) -> None:
-        enough: threading.Event | None = None  # while others run: what ends the threads that were made for it
+        asleep: _Asleep | None = None  # while others run
         before = _times()
-        while not self.over.wait(EVERY):
+        while not self._over.wait(EVERY):
             now = _times()
             seconds, used, own = (new - old for new, old in zip(now, before, strict=True))
             before, crowded = now, _is_crowded((used - own) / seconds)
-            if crowded and enough is None:
-                enough = threading.Event()
-                _make_threads(enough)
-            elif enough is not None and not crowded:
-                enough.set()
-                enough = None
-        if enough is not None:
-            enough.set()
+            if crowded and asleep is None:
+                asleep = _Asleep()
+            elif asleep is not None and not crowded:
+                asleep.end()
+                asleep = None
+        if asleep is not None:
+            asleep.end()
 
 
 def _times() -> tuple[float, float, float]:
@@ -108,13 +118,23 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _make_threads(enough: threading.Event) -> None:
-    """More of OpenMP's threads than there are processors, asleep until there are ``enough``."""
-    import torch
+class _Asleep:
+    """More of OpenMP's threads than there are processors, asleep until they are ended."""
 
-    def share() -> None:
+    def __init__(self) -> None:
+        self._enough = threading.Event()
+        named = {"name": "variate-asleep", "daemon": True}
+        self._threads = [threading.Thread(target=self._share, **named) for _ in range(_processors() // _threads())]
+        for thread in self._threads:
+            thread.start()
+
+    def _share(self) -> None:
+        import torch
+
         torch.ones(1 << 17, dtype=torch.float32, device="cpu").add_(1)  # a team is made for what it shares, and kept
-        enough.wait()
+        self._enough.wait()
 
-    for _ in range(_processors() // _threads()):
-        threading.Thread(target=share, name="variate-asleep", daemon=True).start()
+    def end(self) -> None:
+        self._enough.set()
+        for thread in self._threads:
+            thread.join()
