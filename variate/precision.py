@@ -19,8 +19,6 @@ __all__ = ["PRECISIONS", "products"]
 PRECISIONS = ("auto", "highest")
 BF16_UNITS = ("avx512_bf16", "amx_bf16")
 
-_usual_threads = 1  # torch's, before the first of the blocks
-
 
 @contextmanager
 def products(precision: str, most_threads: float = math.inf) -> Iterator[None]:
@@ -36,14 +34,12 @@ def products(precision: str, most_threads: float = math.inf) -> Iterator[None]:
     cpu = "bf16" if precision == "auto" and any(has.get(unit) for unit in BF16_UNITS) else "ieee"
     # without GPUs all that differs is what processors do, and who agrees on that need not wait
     gpu = "ieee" if precision == "highest" and torch.backends.cuda.is_built() else "tf32"
-    with _settings.set_to((cpu, gpu, most_threads)), threads.at_most(most_threads, _usual_threads):
+    with _settings.set_to((cpu, gpu, most_threads)), threads.at_most(most_threads):
         yield
 
 
 def _put(wanted: tuple[str, str, float]) -> Callable[[], None]:
     """Set what processors and what GPUs do; each thread says itself by how many threads."""
-    global _usual_threads
-    _usual_threads = threads.usual()
     cpu = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)  # pyright: ignore[reportAttributeAccessIssue]
     gpu = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # pyright: ignore[reportAttributeAccessIssue]
     backends = [(backend, wanted[place]) for place, several in enumerate((cpu, gpu)) for backend in several]

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from variate.shared import lock
+
 __all__ = ["at_most", "worth"]
 
 SMALL = 8e6  # products of a number and a weight in a forward pass: at 5 one thread is a quarter faster, at 80 two are
@@ -33,11 +35,11 @@ def worth(weights: Iterable[Tensor], rows: int) -> float:
 
 
 @contextmanager
-def at_most(count: float, found_by_all: int | None = None) -> Iterator[None]:
+def at_most(count: float) -> Iterator[None]:
     """No more threads than ``count`` inside this block, and never more than there were; as many as before afterwards.
 
-    Torch has their number for each thread, and the last one said for new threads: ``found_by_all`` is what a thread
-    that comes while others are in such blocks would have found without them.
+    Torch has their number for each thread, and the last one said for threads that are new: such a one, coming while
+    others are in these blocks, counts with what the first of them found.
 
     >>> before = torch.get_num_threads()
     >>> with at_most(1):
@@ -46,22 +48,40 @@ def at_most(count: float, found_by_all: int | None = None) -> Iterator[None]:
     >>> torch.get_num_threads() == before
     True
     """
-    found, outer = torch.get_num_threads(), getattr(_here, "usual", None)
-    _here.usual = outer or found_by_all or found
-    wanted, after = int(min(_here.usual, count)), found if outer else _here.usual
+    outer = getattr(_here, "usual", None)
+    usual = outer or _begin()
+    _here.usual, found = usual, torch.get_num_threads()
+    after = found if outer else usual
     try:
-        if wanted != found:
-            torch.set_num_threads(wanted)
+        if found != int(min(usual, count)):
+            torch.set_num_threads(int(min(usual, count)))
         yield
     finally:
         _here.usual = outer
         if torch.get_num_threads() != after:
             torch.set_num_threads(after)
+        if outer is None:
+            _end()
 
 
-def usual() -> int:
-    """This thread's number outside of such blocks."""
-    return getattr(_here, "usual", None) or torch.get_num_threads()
+def _begin() -> int:
+    """The outermost block of a thread begins: how many threads it would have without any blocks."""
+    global _inside, _found
+    with _lock:
+        if not _inside:
+            _found = torch.get_num_threads()
+        _inside += 1
+        usual = torch.get_num_threads() if getattr(_here, "is_known", False) else _found
+        _here.is_known = True
+        return usual
 
 
-_here = threading.local()  # a thread's usual number, while it is in such a block
+def _end() -> None:
+    global _inside
+    with _lock:
+        _inside -= 1
+
+
+_lock = lock()
+_inside, _found = 0, 1  # threads in such blocks; what the first of them found
+_here = threading.local()  # a thread's usual number while it is in such a block; whether it has ever been in one
