@@ -5,6 +5,7 @@ put together, so that all of them decide the same. The first one alone writes an
 here does nothing.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,6 +112,7 @@ def joined(device: str) -> Iterator[Processes]:
     finally:
         if mine:
             distributed.destroy_process_group()
+            gc.collect()  # models that were wrapped hold it in circles; its threads must not outlive the interpreter
 
 
 def _connect(backend: str) -> None:

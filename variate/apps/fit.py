@@ -60,27 +60,41 @@ def fit(
     """
     seed = seed_number(seed)
     asked = Asked(recipe, conditional, epochs, tuple(overrides or ()))
+    read = {"levels": levels, "layout": layout, "resize": resize}
     with joined(device) as group, silent(group.rank > 0):
         place = _Place(RunFolder(Path(out)) if out is not None else None, modules, group)
-        resume = resume or place.was_restarted
-        with place.claimed(resume):
-            if resume:
-                trainer, settings, whole, said = _resumed(place, data, labels, asked)
-            else:
-                whole = load(data, labels, levels=levels, layout=layout, resize=resize)
-                settings = asked.settings(whole.split(seed)[0], modules)
-                whole = config.as_scored(settings, whole)
-                trainer, said = trainer_for(settings, whole, seed, group, modules), place.said(whole, seed)
-            for schema in (whole.schema, trainer.train_data.schema):
-                checkpoint.check_loadable(schema, whole.name)
-            say(_announcement(whole, settings, trainer))
-            if trainer.step:
-                say(f"resumed after step {trainer.step:,} of {trainer.total_steps:,}")
-            keeper = Keeper(place.to_write, trainer, settings, whole.schema, said, keeping)
-            run = _train(trainer, keeper, place, whole)
-            if fit_prior(run, trainer.train_data) or keeper.behind:
-                keeper.keep(run)
-            return run
+        return _fit(place, data, labels, read, asked, seed, resume or place.was_restarted, keeping)
+
+
+def _fit(
+    place: "_Place",
+    data: object,
+    labels: object,
+    read: dict,
+    asked: Asked,
+    seed: int,
+    resume: bool,
+    keeping: Keeping,
+) -> Run:
+    """``fit`` in its place: a trainer, which is gone when the processes part."""
+    with place.claimed(resume):
+        if resume:
+            trainer, settings, whole, said = _resumed(place, data, labels, asked)
+        else:
+            whole = load(data, labels, **read)
+            settings = asked.settings(whole.split(seed)[0], place.modules)
+            whole = config.as_scored(settings, whole)
+            trainer, said = trainer_for(settings, whole, seed, place.group, place.modules), place.said(whole, seed)
+        for schema in (whole.schema, trainer.train_data.schema):
+            checkpoint.check_loadable(schema, whole.name)
+        say(_announcement(whole, settings, trainer))
+        if trainer.step:
+            say(f"resumed after step {trainer.step:,} of {trainer.total_steps:,}")
+        keeper = Keeper(place.to_write, trainer, settings, whole.schema, said, keeping)
+        run = _train(trainer, keeper, place, whole)
+        if fit_prior(run, trainer.train_data) or keeper.behind:
+            keeper.keep(run)
+        return run
 
 
 @dataclass(frozen=True)
