@@ -260,7 +260,9 @@ def prepared(asked: argparse.Namespace, folder: Path) -> Ground:
 def picked() -> str:
     """The precision of the products that variate trains with on this processor."""
     with products("auto"):
-        return "bf16" if torch.backends.mkldnn.matmul.fp32_precision == "bf16" else "fp32"
+        asked = torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+    # oneDNN may have been told to do without, as by ONEDNN_MAX_CPU_ISA
+    return "bf16" if asked and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
 
 
 def machine(threads: int) -> str:
