@@ -153,13 +153,20 @@ def test_a_constant_count_is_a_constant():
     assert scores[0] == -np.inf and np.isfinite(scores[1:]).all()
 
 
+def test_counts_are_what_they_round_to():
+    schema = Schema((2,), "float32", counts=True, offset=(0.0, 7.0), scale=(2.0, 0.0))
+    stored = torch.tensor([[3.0004, 7.0004], [3.0, 7.0]])
+    assert torch.equal(*schema.to_tensor(stored).unbind()) and torch.equal(*schema.canonical(stored).unbind())
+
+
 def test_what_varies_in_validation_rows_alone_is_no_constant():
-    values = np.random.default_rng(0).normal(size=(60, 2))
+    values = np.random.default_rng(0).normal(size=(60, 3))
     values[:, 1] = 0
     held_out = load(values).split(0)[1].values
     row = int((values == held_out[0].numpy()).all(1).nonzero()[0][0])
     values[row, 1] = 5
     train, valid = load(values).split(0)
+    assert train.schema.scale[::2] == pytest.approx(train.values.numpy().std(0)[::2])  # of the training rows alone
     assert train.values[:, 1].eq(0).all() and train.schema.scale[1] == pytest.approx(values[:, 1].std())
     assert valid.batch(slice(None)).target[:, 1].max() == pytest.approx((5 - values[:, 1].mean()) / values[:, 1].std())
 

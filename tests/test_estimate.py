@@ -265,6 +265,30 @@ def test_bits_per_dim_is_minus_nats_over_d_log_2():
     assert estimate.bits_per_dim(-64 * math.log(2) * 3.5, run("plain")) == pytest.approx(3.5)
 
 
+def test_a_label_that_is_impossible_for_a_row_leaves_its_error_known():
+    """Its share of log p(x) is 0, whatever the variance of its estimate."""
+    trained, data = run("bits"), every_row()
+    plain = estimate._pilot
+
+    def pilot(*arguments):
+        estimates, variances = plain(*arguments)
+        estimates[2], variances[2] = -math.inf, math.inf
+        return estimates, variances
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "_pilot", pilot)
+        found = estimate.log_likelihood(trained, data, samples=20, marginal=True)
+    assert found.nats.isfinite().all() and found.mc_se.isfinite().all()
+
+
+def test_one_sample_leaves_the_error_across_rows_known():
+    """Equal rows or not: what a single draw cannot tell is nobody's."""
+    rows = data_of("table").subset(8)
+    rows = rows.rows(torch.arange(8).repeat(2))
+    found = estimate.log_likelihood(run("table"), rows, samples=1)
+    assert found.se == pytest.approx(float(found.nats.std()) / 4) and math.isinf(found.mean_mc_se)
+
+
 def test_equal_rows_share_their_noise_and_their_error():
     """The mean's Monte-Carlo error over rows that repeat is the scatter of the mean over seeds."""
     few = data_of("table").subset(8)

@@ -49,7 +49,7 @@ class LogLikelihood:
 
     @property
     def effective_samples(self) -> Tensor:
-        found = self.samples / (1 + (self.samples - 1) * self.mc_se.square().nan_to_num(posinf=1.0))
+        found = self.samples / (1 + (self.samples - 1) * self.mc_se.square().nan_to_num(nan=1.0, posinf=1.0))
         return torch.where(self.nats.isfinite(), found, 0.0)
 
     @property
@@ -62,7 +62,8 @@ class LogLikelihood:
         rows = len(self.nats)
         if rows < 2:
             return math.nan
-        shared = self._shared_variance() - float(self.mc_se.square().sum()) if self.alike is not None else 0.0
+        own = float(self.mc_se.square().sum())
+        shared = self._shared_variance() - own if self.alike is not None and math.isfinite(own) else 0.0
         return math.sqrt(float(self.nats.var()) / rows + shared / rows**2)
 
     @property
@@ -203,7 +204,8 @@ def _summed_out(
     joint = torch.where(needed, full, estimates) + log_prior
     total = torch.logsumexp(joint, 0)
     sure, spread = _log_mean(summed)
-    left = torch.where(needed, 0.0, (joint - total).exp() ** 2 * variances).sum(0)
+    share = (joint - total).exp() ** 2  # 0 of an impossible label, whose variance nobody knows
+    left = torch.where(needed | (share == 0), 0.0, share * variances).sum(0)
     spread = (spread * (sure - total).exp() ** 2 + left).where(total.isfinite(), math.inf)
     if not given or batch.context is None:
         return [(total, spread)]

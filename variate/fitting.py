@@ -93,7 +93,7 @@ class _Bounded(TorchDispatchMode):
             self.weights += math.prod(args[0])
         if self.weights > self.most:
             raise UserError(
-                f"the model would have {self.weights:,} weights or more, and this machine's memory holds "
+                f"the model would take {self.weights:,} weights or more, and this machine's memory holds "
                 f"{int(self.most):,} while they are learned: choose smaller networks, as with --set encoder.hidden and "
                 "decoder.hidden."
             )

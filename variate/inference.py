@@ -137,7 +137,7 @@ def code_means(run: Run, data: Dataset) -> Tensor:
 
 
 def label_probabilities(run: Run, data: Dataset, samples: int = 16, seed: int = 0) -> Tensor:
-    """q(y|x) = E_q(z|x) p(y|z) of every row, (n, classes), over ``samples`` draws of z keyed by the row's own bytes."""
+    """q(y|x) = E_q(z|x) p(y|z) of every row, (n, classes), over ``samples`` draws of z that are the row's own."""
     run = exact(run)
     model, labelling, seed = run.model, run.model.labelling, seed_number(seed)
     if labelling is None:
@@ -177,7 +177,7 @@ def reconstruction_units(run: Run, data: Dataset) -> Tensor:
 
 def squared_errors(run: Run, data: Dataset) -> Tensor:
     """Mean of (x − f(g(x)))² over the values of every row in model units, at the posterior mean: (n,)."""
-    run, errors = exact(run), Gathered(len(data))
+    run, data, errors = exact(run), matching(run, data), Gathered(len(data))
     size = min(DECODED_ROWS, 4 * rows_at_once(run))
     with Progress("Reconstructing", len(data), unit="rows") as bar:
         for start in range(0, len(data), size):

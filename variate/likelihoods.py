@@ -126,7 +126,7 @@ class Likelihood(nn.Module):
     def point(self, parameters: Tensor) -> Tensor:
         """The best guess of p(x | z), (…, *shape), in model units, in which constants are 0."""
         guess = self._guess(parameters)
-        return guess if self.varies is None else guess * self.varies
+        return guess if self.varies is None else torch.where(self.varies, guess, torch.zeros_like(guess))
 
     def _guess(self, parameters: Tensor) -> Tensor:
         """The mean of p(x | z), unless a law has none."""
@@ -403,6 +403,8 @@ class _LocationScale(Likelihood):
         bias.fill_(log_scale)[:values] = offset
         if self.mode == "learned":
             self.get_parameter(self.log_key).fill_(log_scale)
+        elif self.mode == "optimal":
+            self.get_buffer(self.log_key).fill_(math.log(spread))
 
     def _unbounded(self, log_scale: Tensor) -> Tensor:
         """What ``_location_and_scale`` takes log s from."""

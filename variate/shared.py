@@ -81,8 +81,9 @@ class Shared(Generic[V]):
                 holds.remove(mine)
                 self._leave(mine)
         finally:
-            for place, hold in enumerate(given_up):
-                self._enter(hold, joins=place > 0)
+            for hold in given_up:
+                if hold in holds:  # its own block may have ended meanwhile, out of turn
+                    self._enter(hold, joins=any(other.is_held and other.value == hold.value for other in holds))
 
     @property
     def _holds(self) -> list[_Hold[V]]:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from variate import threads
 from variate.precision import products
 from variate.shared import lock
 
@@ -78,5 +79,6 @@ def _compute_alone_in_children() -> None:
 
 
 def _compute_alone() -> None:
+    threads.forget_others()
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)

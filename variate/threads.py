@@ -14,7 +14,7 @@ from torch import Tensor
 
 from variate.shared import lock
 
-__all__ = ["at_most", "worth"]
+__all__ = ["at_most", "forget_others", "worth"]
 
 SMALL = 8e6  # products of a number and a weight in a forward pass: at 5 one thread is a quarter faster, at 80 two are
 
@@ -79,7 +79,15 @@ def _begin() -> int:
 def _end() -> None:
     global _inside
     with _lock:
-        _inside -= 1
+        _inside = max(0, _inside - 1)
+
+
+def forget_others() -> None:
+    """In a forked child, which computes with one thread: nobody else is in a block, and its own find one thread."""
+    global _inside
+    _inside, _here.is_known = 0, True
+    if getattr(_here, "usual", None):
+        _inside, _here.usual = 1, 1
 
 
 _lock = lock()

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from variate.shared import lock
@@ -22,6 +22,7 @@ __all__ = ["adapts", "considerate"]
 
 TOLD = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # by which the user decides
 EVERY = 0.2  # seconds between looks at what else runs
+GRAIN = 1 << 15  # numbers that torch gives a thread at least
 SHARE = 0.3  # of a processor, wanted by others and by us, that makes waiting busily slow
 PROCESSORS = Path("/proc/stat")
 
@@ -46,8 +47,9 @@ def considerate() -> Iterator[None]:
         _inside += 1
         if adapts() and (_watch is None or not _watch.is_alive()):  # as after a fork
             _watch = _Watch()
-            _watch.start()
-            atexit.register(_watch.end)
+            with suppress(RuntimeError):  # no thread is to be had, and it is a matter of time alone
+                _watch.start()
+                atexit.register(_watch.end)
     try:
         yield
     finally:
@@ -72,7 +74,8 @@ class _Watch(threading.Thread):
         """At once, and not before it is so."""
         atexit.unregister(self.end)
         self._over.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
     def run(self) -> None:
         asleep: _Asleep | None = None  # while others run
@@ -91,9 +94,11 @@ class _Watch(threading.Thread):
 
 
 def _times() -> tuple[float, float, float]:
-    """Seconds: of the clock, of all processors' work, and of this process's."""
-    user, nice, system, _, _, interrupts, soft, stolen, *_ = map(int, PROCESSORS.read_text().split(maxsplit=10)[1:10])
-    ticks = user + nice + system + interrupts + soft + stolen
+    """Seconds: of the clock, of the work of all processors that this process may use, and of this process's own."""
+    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    lines = (line.split() for line in PROCESSORS.read_text().splitlines() if line.startswith("cpu"))
+    counted = [list(map(int, line[1:9])) for line in lines if line[0] in ours]  # the fourth and fifth are idle
+    ticks = sum(sum(numbers) - numbers[3] - numbers[4] for numbers in counted)
     return time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time()
 
 
@@ -122,16 +127,18 @@ class _Asleep:
     """More of OpenMP's threads than there are processors, asleep until they are ended."""
 
     def __init__(self) -> None:
-        self._enough = threading.Event()
+        self._enough, self._team = threading.Event(), max(2, _threads())
+        number = (_processors() - self._team) // (self._team - 1) + 1  # each brings all of its team but itself
         named = {"name": "variate-asleep", "daemon": True}
-        self._threads = [threading.Thread(target=self._share, **named) for _ in range(_processors() // _threads())]
+        self._threads = [threading.Thread(target=self._share, **named) for _ in range(max(1, number))]
         for thread in self._threads:
             thread.start()
 
     def _share(self) -> None:
         import torch
 
-        torch.ones(1 << 17, dtype=torch.float32, device="cpu").add_(1)  # a team is made for what it shares, and kept
+        shared = torch.ones(self._team * GRAIN, dtype=torch.float32, device="cpu")
+        shared.add_(1)  # a team is made for what it shares, and kept
         self._enough.wait()
 
     def end(self) -> None:

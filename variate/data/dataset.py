@@ -156,7 +156,7 @@ class Dataset:
         return torch.special.ndtr(normal).to(units.device)
 
     def binarized(self, name: str) -> "Dataset":
-        """The same rows as 0 and 1, each row's bits a function of its own bytes; itself if ``name`` keeps grey."""
+        """The same rows as 0 and 1, each row's bits a function of its own values; itself if ``name`` keeps grey."""
         if name in ("none", "expected"):
             return self
         raw = replace(self.schema, levels=2, dtype="uint8", divisor=1)
@@ -230,7 +230,11 @@ def _learned(train: Dataset) -> Schema:
     if schema.levels is None:
         offset, scale = (count_units if schema.counts else standardisation)(train.values, schema.layout)
         if any(wide and not narrow for narrow, wide in zip(scale, schema.scale, strict=True)):
-            offset, scale = schema.offset, schema.scale  # what varies in the validation rows alone is no constant
+            whole = np.broadcast_to(schema.offset, len(scale)).tolist(), schema.scale
+            columns = zip(np.broadcast_to(offset, len(scale)).tolist(), scale, *whole, strict=True)
+            # what varies in the validation rows alone is no constant
+            chosen = [(at, narrow) if narrow else (all_at, wide) for at, narrow, all_at, wide in columns]
+            offset, scale = zip(*chosen, strict=True)
         schema = replace(schema, offset=offset, scale=scale)
     if train.columns is not None:
         offset, scale = standardisation(train.columns, "F")

@@ -125,7 +125,8 @@ class Schema:
     def to_tensor(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Raw rows (B, \\*shape) as stored → model units (B, \\*tensor_shape), on the device of ``raw``."""
         if self.levels is None:
-            return self.axes.to_tensor(self._standardised(raw.to(torch.float64)).to(dtype))
+            exact = self.to_levels(raw) if self.counts else raw
+            return self.axes.to_tensor(self._standardised(exact.to(torch.float64)).to(dtype))
         level = raw.to(dtype) if self.divisor == 1 else raw.to(dtype) * self.divisor
         return self.axes.to_tensor((level.round() if raw.is_floating_point() else level) / (self.levels - 1))
 
