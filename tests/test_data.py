@@ -159,6 +159,15 @@ def test_counts_are_what_they_round_to():
     assert torch.equal(*schema.to_tensor(stored).unbind()) and torch.equal(*schema.canonical(stored).unbind())
 
 
+def test_whole_numbers_that_a_double_cannot_tell_apart_are_refused():
+    values = np.full((20, 2), 2**53, np.int64)
+    values[:, 0] = np.arange(20)
+    assert infer_schema(values).scale[1] == 0
+    values[::2, 1] += 1
+    with pytest.raises(UserError, match="column 1 .* from 9007199254740992 to 9007199254740993"):
+        infer_schema(values)
+
+
 def test_what_varies_in_validation_rows_alone_is_no_constant():
     values = np.random.default_rng(0).normal(size=(60, 3))
     values[:, 1] = 0
@@ -764,7 +773,7 @@ def test_whole_masks_and_whole_numbers_stay():
     """An array without a masked value is an array; objects keep whole numbers that floats would round."""
     values = np.arange(6.0).reshape(3, 2)
     np.testing.assert_array_equal(load(np.ma.array(values, mask=False)).values.numpy(), values)
-    long = [[2**60 + 1, 5], [2**60 + 2, 6]]
+    long = [[2**60 + 1, 5], [2**61 + 3, 6]]
     assert load(np.array(long, object)).values.tolist() == long
 
 

@@ -5,6 +5,8 @@ log-probability of the levels from below (Theis et al. 2016, section 3.1); so ev
 discrete likelihood, in nats per example of the raw data.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
@@ -23,7 +25,9 @@ MIXTURE_COMPONENTS = 20
 
 def likelihood_baselines(train: Dataset, test: Dataset, latent: int) -> dict[str, float]:
     """Name → mean test log-likelihood in nats per example, all fitted on the training rows alone."""
-    levels = train.schema.levels
+    levels, test = train.schema.levels, replace(test, schema=train.schema)
+    if not train.schema.is_mass and not train.schema.varying_size:
+        return {}
     fits = {
         "multivariate normal": _normal,
         f"probabilistic PCA, {latent}": _ppca,
@@ -47,10 +51,12 @@ def _levels(data: Dataset) -> np.ndarray:
 
 
 def _continuous(data: Dataset) -> np.ndarray:
-    """(n, D) float64 without constants; whole numbers get uniform noise from a fixed seed."""
+    """(n, D) float64: real numbers about their mean, without constants; whole numbers with noise of a fixed seed."""
     if not data.schema.is_mass:
-        varies = np.broadcast_to(data.schema.axes.along_channels(data.schema.scale) > 0, data.schema.shape).flatten()
-        return data.values.numpy().reshape(len(data), -1).astype(np.float64)[:, varies]
+        axes, shape = data.schema.axes, data.schema.shape
+        scale = np.broadcast_to(axes.along_channels(data.schema.scale), shape).flatten()
+        offset = np.broadcast_to(axes.along_channels(data.schema.offset), shape).flatten()
+        return (data.values.numpy().reshape(len(data), -1).astype(np.float64) - offset)[:, scale > 0]
     levels = _levels(data)
     return levels + np.random.default_rng(0).random(levels.shape)
 
@@ -83,11 +89,13 @@ def _ppca(train: Dataset, test: Dataset, latent: int) -> float:
 
 
 def _mixture(train: Dataset, test: Dataset, latent: int) -> float:
-    values = _continuous(train.subset(MOST_ROWS))
+    values, scored = _continuous(train.subset(MOST_ROWS)), _continuous(test)
+    # what is added to the variances is in units of the levels, or of a real column's spread
+    spread = np.ones(values.shape[1]) if train.schema.is_mass else values.std(0)
     components = min(MIXTURE_COMPONENTS, len(values) // 10 + 1)
     model = GaussianMixture(components, covariance_type="diag", reg_covar=1e-3, max_iter=50, random_state=0)
     with hushed():  # 50 rounds of EM are enough for a baseline, converged or not
-        return model.fit(values).score(_continuous(test))
+        return model.fit(values / spread).score(scored / spread) - np.log(spread).sum()
 
 
 def _pca(values: np.ndarray, latent: int) -> PCA:

@@ -408,7 +408,7 @@ def build(
         encoder = _encoder(config, known, scored, wide, modules or {})
         size = config["latent"].get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 65536:
-            raise UserError(f"latent.size={size!r} must be a whole number of at least 1.")
+            raise UserError(f"latent.size={size!r} must be a whole number within 1..65536.")
         posterior = _make("posterior", config, known, encoder.features[0], size)
         latent = _latent_of(config, known, posterior, _make("prior", config, known, size, wide))
         decoder = _network("decoder", config, known, modules or {}, latent.code_size, scored.tensor_shape, wide)

@@ -102,6 +102,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One pass over the rows X, on top of what was learned before; the first rows settle what a row is.
 
+        A column that is constant so far may vary later: unlike in ``fit``, it is learned as if 1 were its spread.
         The learning rate stays constant: a stream has no end towards which it could fall. Raises ``ValueError`` where
         nothing can be learned, as from extreme values, and is then what it was before.
         """

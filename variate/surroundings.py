@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 
 from variate import threads
@@ -28,7 +29,7 @@ def apart(device: torch.device | str = "cpu") -> Iterator[None]:
     (False, 'cpu')
     """
     _outlive_forks()
-    with ExitStack() as stack:
+    with ExitStack() as stack, np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if torch.get_default_device() != torch.device(device):  # a default costs time at every operation

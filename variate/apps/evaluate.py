@@ -12,7 +12,7 @@ from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.errors import UserError, seed_number
+from variate.errors import UserError, seed_number, whole_number
 from variate.estimate import LogLikelihood
 from variate.surroundings import apart
 
@@ -41,7 +41,7 @@ def evaluate(
     ``mse_per_dim``, in model units, beside PCA's. A mean that is not finite is ``None``; ``not_finite`` counts the rows
     whose log p is not.
     """
-    seed = seed_number(seed)
+    seed, samples = seed_number(seed), whole_number(samples, "samples")
     if samples < 1 or (rows is not None and rows < 1):
         raise UserError(f"--samples {samples} and --rows {rows} must be at least 1.")
     test = load(data, labels, part="test", like=run.schema)
@@ -158,7 +158,8 @@ def command(
             raise UserError(f"--baselines are fitted to the training rows: say with --train what {run} learned from.")
         whole = load(train or data.partition(":")[0], like=trained.schema)
         scored = test if trained.deterministic else test.subset(rows)  # the rows of the model's own figure
-        figures["baselines"] = compare(trained, whole.split(trained.info["seed"])[0], scored)
+        measured = compare(trained, whole.split(trained.info["seed"])[0], scored)
+        figures["baselines"] = {name: _finite(number) for name, number in measured.items()}
     print(json.dumps(figures, sort_keys=True, allow_nan=False) if json_ else table(figures))
     effective = figures.get("effective_samples", samples)
     if effective < estimate.FEW_EFFECTIVE <= samples:
@@ -201,5 +202,5 @@ def table(figures: dict) -> str:
     if "conditional_log_likelihood_nats" in figures:
         lines.append("               (the ELBO above bounds log p(x | c))")
     lines += [f"squared error  {_shown(figures['mse_per_dim'], 5, 10)} per value at the posterior mean"]
-    lines += [f"  {name:<28} {value:>8.4f}" for name, value in figures.get("baselines", {}).items()]
+    lines += [f"  {name:<28} {_shown(value, 4, 8)}" for name, value in figures.get("baselines", {}).items()]
     return "\n".join(lines)

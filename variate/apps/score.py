@@ -8,7 +8,7 @@ from variate import checkpoint, estimate, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
-from variate.errors import UserError, seed_number
+from variate.errors import UserError, seed_number, whole_number
 from variate.outputs import save_columns, tell_gaps
 from variate.surroundings import apart
 
@@ -25,7 +25,7 @@ def score(run: Run, data: object, labels: object = None, *, samples: int = 64, s
     order. A deterministic autoencoder has no likelihood: it gets ``mse_per_dim``, its squared error per value in model
     units. Raises ``UserError`` for rows that are not of the model's kind.
     """
-    seed = seed_number(seed)
+    seed, samples = seed_number(seed), whole_number(samples, "samples")
     if samples < 1:
         raise UserError(f"--samples {samples} must be at least 1.")
     rows = load(data, labels, part="test", like=run.schema)
@@ -62,12 +62,13 @@ def command(
     outputs.check(out, outputs.COLUMNS)
     scores = score(trained, data, labels, samples=samples, seed=seed)
     save_columns(out, np.stack(list(scores.values()), axis=1), list(scores))
-    few = int((scores.get("effective_samples", np.array([])) < estimate.FEW_EFFECTIVE).sum())
+    found = next(iter(scores.values()))
+    # of a row that the model holds impossible no sample would tell more
+    few = int(((scores.get("effective_samples", np.inf) < estimate.FEW_EFFECTIVE) & np.isfinite(found)).sum())
     if few:
         say(
             f"{few:,} rows rest on fewer than {estimate.FEW_EFFECTIVE} effective samples: their log p(x) is too low, "
             f"and its error larger than it says; raise --samples above {samples}"
         )
-    found = next(iter(scores.values()))
     say(f"{len(found):,} scores in {out}: {', '.join(scores)}")
     tell_gaps(out, found)

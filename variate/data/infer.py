@@ -178,14 +178,14 @@ def standardisation(
         axes: tuple[int, ...] = (0,)
     else:
         axes = tuple(axis for axis in range(values.ndim) if channel < 0 or axis != channel + 1)
-    low, high = (np.atleast_1d(end) for end in _ends(values, axes))
+    low, high = _ends(values, axes, what)
     largest = np.maximum(np.abs(low), np.abs(high))
     if not (largest < LARGEST).all():
         column = int(np.argwhere(~(largest < LARGEST))[0, 0])
         raise UserError(f"column {column} of {what} holds numbers beyond {LARGEST:g}: divide it by a power of ten.")
     offset, spread = (np.atleast_1d(moment) for moment in _moments(values, axes, largest))
-    least = np.nextafter(0.0, 1.0)  # what is no constant has a spread, even if it is too small for a double
-    offset, spread = np.where(low == high, low, offset), np.where(low == high, 0.0, np.maximum(spread, least))
+    # what is no constant has a spread, even if it is too small for a double
+    offset, spread = np.where(low == high, low, offset), np.where(low == high, 0.0, np.maximum(spread, 5e-324))
     return tuple(offset.tolist()), tuple(spread.tolist())
 
 
@@ -194,12 +194,23 @@ def spread_or_one(scale: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(number or 1.0 for number in scale)
 
 
-def _ends(values: np.ndarray | Tensor | Shards, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _ends(
+    values: np.ndarray | Tensor | Shards, axes: tuple[int, ...], what: str
+) -> tuple[np.ndarray, np.ndarray]:
     """(least, largest) in double precision, some rows at a time."""
     rows = values.numpy() if isinstance(values, Tensor) else values
     ends = [(part.min(axes), part.max(axes)) for part in _parts(rows, "Looking at all rows")]
-    low, high = (np.asarray(side, np.float64) for side in zip(*ends, strict=True))
-    return low.min(0), high.max(0)
+    low, high = (np.atleast_1d(np.stack(side).reshape(len(ends), -1)) for side in zip(*ends, strict=True))
+    low, high = low.min(0), high.max(0)
+    exact = low.astype(np.float64), high.astype(np.float64)
+    alike = np.flatnonzero((low != high) & (exact[0] == exact[1]))
+    if len(alike):
+        column = int(alike[0])
+        raise UserError(
+            f"column {column} of {what} holds whole numbers from {low[column]} to {high[column]}, which are one number "
+            f"in double precision: subtract {low[column]}."
+        )
+    return exact
 
 
 def _moments(
