@@ -72,10 +72,11 @@ def same(kind: str) -> float:
 
 @pytest.mark.parametrize(("score", "kind"), CASES)
 def test_a_rows_score_at_its_place_is_the_same_to_the_bit_whatever_the_others_are(score, kind):
-    rows = rows_of(kind)
+    """But where a label is summed out: the labels that count, of all rows of a chunk, share their batches."""
+    rows, most = rows_of(kind), same(kind) if score == "marginal" else 0.0
     others = rows.rows(torch.tensor([0, 1, 2, 3, 4, 5, 0, 0, 0, 0, 3, 3]))
-    assert torch.equal(SCORES[score](kind, others)[:6], whole(score, kind)[:6])
-    assert torch.equal(SCORES[score](kind, rows.rows(slice(0, 4))), whole(score, kind)[:4]) or score == "marginal"
+    for company, kept in ((others, 6), (rows.rows(slice(0, 4)), 4)):
+        torch.testing.assert_close(SCORES[score](kind, company)[:kept], whole(score, kind)[:kept], rtol=most, atol=0)
 
 
 @pytest.mark.parametrize("score", ["log_likelihood", "elbo"])
@@ -348,7 +349,8 @@ def test_where_the_label_is_summed_out_labels_change_nothing():
     missing = torch.where(torch.arange(12) == 5, -1, data.labels)
     for labels in (None, missing, data.labels.flip(0), torch.full((12,), 3)):
         assert torch.equal(marginal("conditional", replace(data, labels=labels)), whole("marginal", "conditional"))
-    assert torch.equal(estimate.log_likelihoods(run("conditional"), data, 5)[0].nats, whole("marginal", "conditional"))
+    beside = estimate.log_likelihoods(run("conditional"), data, 5)[0].nats  # whose batches hold the given ones too
+    torch.testing.assert_close(beside, whole("marginal", "conditional"), rtol=same("conditional"), atol=0)
 
 
 def test_the_label_given_is_the_one_that_is_scored():
