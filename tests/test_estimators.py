@@ -600,6 +600,18 @@ def test_what_a_file_holds_is_fitted_again_to_the_same_weights(tmp_path, name):
         assert torch.equal(one, other)
 
 
+def test_what_suited_the_rows_is_left_open_for_others(tmp_path):
+    """A loaded estimator makes of other rows what a new one would: of more columns, of tails, of bits."""
+    rng = np.random.default_rng(0)
+    first, new = rng.normal(size=(60, 3)), {"epochs": 1, "random_state": 3}
+    estimators.VAE(**new).fit(first).save(tmp_path / "model.safetensors")
+    loaded = estimators.VAE.load(tmp_path / "model.safetensors")
+    assert (loaded.recipe, loaded.latent_dim, loaded.overrides) == (None, None, ())
+    for other in (np.tile(first, 2), rng.standard_cauchy((90, 2)), (rng.random((60, 9)) < 0.5).astype(np.uint8)):
+        again = clone(loaded).set_params(random_state=3).fit(other)
+        assert again.run_.config == estimators.VAE(**new).fit(other).run_.config
+
+
 def test_own_networks_are_fitted_again(tmp_path):
     model = quick(**networks()).fit(rows())
     model.save(tmp_path / "own.safetensors")

@@ -210,19 +210,38 @@ def _parse_override(override: str) -> tuple[str, str, object]:
         return section, key, text
 
 
-def as_said(settings: dict[str, dict]) -> tuple[str, list[str]]:
-    """The inverse of ``load_recipe``: a recipe's name and the fewest overrides that make these settings of it.
+def as_said(settings: dict[str, dict], schema: Schema) -> tuple[str, list[str]]:
+    """The inverse of ``load_recipe`` and ``resolve``: a recipe's name and the fewest overrides that make these settings
+    of it for rows of this schema.
 
-    What the settings leave out is said as its class has it by default. Of one's own networks nothing is said: they are
-    given again.
+    What "auto" may have become is left open again, for other rows may want another. What the settings leave out is said
+    as its class has it by default. Of one's own networks nothing is said: they are given again.
 
-    >>> as_said(load_recipe("iwae", ["objective.k=7"]))
+    >>> as_said(load_recipe("iwae", ["objective.k=7"]), Schema((4,), "uint8", levels=2))
     ('iwae', ['objective.k=7'])
     """
     known = registries()
-    told = {recipe: _told(settings, load_recipe(recipe), known) for recipe in recipes()}
+    left_open = {recipe: _as_left_open(load_recipe(recipe), settings, schema) for recipe in recipes()}
+    told = {recipe: _told(settings, base, known) for recipe, base in left_open.items()}
     nearest = min(told, key=lambda recipe: (len(told[recipe]), recipe))
     return nearest, told[nearest]
+
+
+def _as_left_open(recipe: dict[str, dict], settings: dict[str, dict], schema: Schema) -> dict[str, dict]:
+    """A recipe with what its "auto" became in these settings, as far as a schema tells that nobody had to say it."""
+    left, said, size = recipe["latent"], settings["latent"], settings["latent"].get("size")
+    starts_principal = said.get("start") == "principal"
+    chosen = recipe | {part: _network_for(schema, part, recipe[part]) for part in _auto(recipe)}
+    chosen["latent"] = _latent(settings | {"latent": left | {"size": size}}, schema)
+    chosen["latent"]["size"] = _latent(settings | {"latent": left}, schema)["size"]
+    law = settings["likelihood"]
+    if recipe["likelihood"].get("name") == "auto":
+        if likelihoods.may_be_default(law, model_schema(settings, schema), starts_principal):
+            chosen["likelihood"] = law
+    suitable = {"beta": _beta(schema)} | ({"warmup_steps": 0} if starts_principal else {})
+    objective = recipe["objective"]
+    chosen["objective"] = objective | {key: n for key, n in suitable.items() if objective.get(key) == "auto"}
+    return chosen
 
 
 def _told(settings: dict[str, dict], base: dict[str, dict], known: dict[str, dict[str, type]]) -> list[str]:
@@ -327,13 +346,18 @@ def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
 
 
 def _objective(config: dict[str, dict], rows: Dataset) -> dict:
-    """With its numbers: beta 2 buys images better samples; of other data it only costs likelihood."""
+    """With its numbers."""
     suitable = {
-        "beta": lambda: 2.0 if rows.schema.is_image else 1.0,
+        "beta": lambda: _beta(rows.schema),
         "warmup_steps": lambda: _warmup_steps(config, len(rows)),
     }
     said = config["objective"]
     return said | {key: number() for key, number in suitable.items() if said.get(key) == "auto"}
+
+
+def _beta(schema: Schema) -> float:
+    """2 buys images better samples; of other data it only costs likelihood."""
+    return 2.0 if schema.is_image else 1.0
 
 
 def _warmup_steps(config: dict[str, dict], rows: int) -> int:

@@ -373,9 +373,11 @@ def _integers(numbers: list) -> np.ndarray:
 
 
 def _asked(run: Run) -> dict[str, Any]:
-    """The parameters that make the configuration of a run again."""
-    recipe, said = config.as_said(run.config)
+    """The parameters that make the configuration of a run again; what suited its rows is left open, as it was."""
+    recipe, said = config.as_said(run.config, run.schema)
+    usual = "autoencoder" if run.deterministic else config.default_recipe(run.schema)
     overrides = [text for text in said if not text.startswith("latent.size=")]
+    latent_dim = run.config["latent"]["size"] if len(overrides) < len(said) else None
     if run.conditional and set(run.config["context"]) == {"name"}:
         overrides = [text for text in overrides if not text.startswith("context.name=")]
     epochs, training = None, run.config["train"]
@@ -385,8 +387,8 @@ def _asked(run: Run) -> dict[str, Any]:
     schema = run.schema
     obvious = schema.levels == {"bool": 2, "uint8": 256}.get(schema.dtype) or schema.divisor > 1
     return {
-        "latent_dim": run.config["latent"]["size"],
-        "recipe": recipe,
+        "latent_dim": latent_dim,
+        "recipe": None if recipe == usual else recipe,
         "conditional": run.conditional,
         "epochs": epochs,
         "overrides": tuple(overrides),

@@ -39,6 +39,7 @@ __all__ = [
 
 
 MOST_ATOMS = 6
+OF_ROWS = ("atoms", "centre", "width")  # keywords that "auto" takes from the rows themselves
 LEAST_SHARE = 1e-4  # of a level that the rows shown at the start happen not to have
 LEAST_LOG_SCALE, MOST_LOG_SCALE = -6.0, 30.0
 LEAST_MEAN = 1e-8  # of a count, in model units: no count has probability 0
@@ -599,19 +600,33 @@ def _shares(rows: Tensor, levels: int) -> Tensor:
     return counts.to(torch.float32) / counts.sum()
 
 
-def default_for(schema: Schema, values: Tensor | Shards) -> dict:
-    """The likelihood section that suits the training rows: what "auto" means."""
+def may_be_default(section: dict, schema: Schema, starts_principal: bool) -> bool:
+    """Whether "auto" means this section for some rows of the schema."""
+    said = {key: value for key, value in section.items() if key not in OF_ROWS}
+    if starts_principal:
+        return said in [{"name": name, "sigma": "predicted"} for name in ("gaussian", "johnson_su")]
+    return said == _default_of(schema)
+
+
+def _default_of(schema: Schema) -> dict:
+    """The likelihood section that suits rows of the schema, but for what the rows themselves say."""
     if schema.counts:
         return {"name": "negative_binomial"}
     if schema.levels is None:
         return {"name": "gaussian"}
     if schema.levels == 2:
         return {"name": "bernoulli"}
-    if schema.levels <= 32:
-        return {"name": "categorical"}
+    return {"name": "categorical"} if schema.levels <= 32 else {"name": "discretized_logistic", "components": 2}
+
+
+def default_for(schema: Schema, values: Tensor | Shards) -> dict:
+    """The likelihood section that suits the training rows: what "auto" means."""
+    section = _default_of(schema)
+    if schema.levels is None or section["name"] != "discretized_logistic":
+        return section
     counts = torch.zeros(schema.levels, dtype=torch.int64)
     for part in pieces(values, "Counting levels"):
         levels = part if part.dtype == torch.uint8 and schema.divisor == 1 else schema.to_levels(part)  # a copy saved
         counts += torch.bincount(levels.flatten(), minlength=schema.levels)
     atoms = counts.argsort(descending=True, stable=True)[:MOST_ATOMS].tolist()
-    return {"name": "discretized_logistic", "components": 2, "atoms": atoms}
+    return section | {"atoms": atoms}
