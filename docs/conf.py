@@ -21,7 +21,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["pictures"]
 myst_heading_anchors = 3
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!variate\b).*")]  # other projects' names: their pages are elsewhere
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!variate\b).*"),  # other projects' names: their pages are elsewhere
+    (r"py:class", r"variate\..*\.[A-Z]"),  # type variables
+]
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 highlight_language = "none"  # of what is no code

@@ -37,6 +37,18 @@ def whole_number(number: Any, name: str) -> int:
         raise UserError(f"{name}={number!r} must be a whole number.") from None
 
 
+def count_number(number: Any, name: str) -> int:
+    """Python's own int of a whole number of at least 1; else ``UserError``.
+
+    >>> count_number(5, "samples")
+    5
+    """
+    count = whole_number(number, name)
+    if count < 1:
+        raise UserError(f"{name}={count} must be at least 1.")
+    return count
+
+
 def seed_number(seed: Any) -> int:
     """A seed as Python's own int: any whole number, negative ones too, of at most 128 bits; else ``UserError``.
 

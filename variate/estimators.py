@@ -214,7 +214,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             cells(X)
         elif not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
             X = cells(X)
-        return validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True, ensure_min_samples=2 if reset else 1)
+        checks = {"reset": reset, "dtype": "numeric", "allow_nd": True, "ensure_min_samples": 2 if reset else 1}
+        return validate_data(self, X, **checks)  # pyright: ignore[reportArgumentType] (a stub's)
 
     def _context(self, y: Any, n: int) -> Tensor:
         if y is None:

@@ -95,7 +95,7 @@ class RunFolder:
         remedy = "delete it, and go on without its history"
         try:
             lines = content.decode("utf-8").splitlines()
-            records = [_finite(json.loads(line)) for line in lines]
+            records: list = [_finite(json.loads(line)) for line in lines]
         except (ValueError, RecursionError) as error:
             raise UserError(f"{self.metrics} is damaged ({str(error)[:SHOWN]}): {remedy}.") from None
         for number, record in enumerate(records, 1):
@@ -117,12 +117,12 @@ def _is_record(record: object) -> bool:
         return False
     if "epoch" not in record:
         return isinstance(record.get("event"), str) and "seconds" not in record
-    parts = [record.get(part) for part in ("train", "validation")]
-    numbers = [*(number for part in parts if isinstance(part, dict) for number in part.values())]
-    numbers.append(record.get("seconds", 0))
+    parts = [part for name in ("train", "validation") if isinstance(part := record.get(name), dict)]
+    numbers = [*(number for part in parts for number in part.values()), record.get("seconds", 0)]
     return (
         _is_count(record["epoch"])
-        and all(isinstance(part, dict) and ("elbo_nats" in part or "squared_error" in part) for part in parts)
+        and len(parts) == 2
+        and all("elbo_nats" in part or "squared_error" in part for part in parts)
         and ("elbo_nats" in parts[0]) == ("elbo_nats" in parts[1])
         and all(number is None or type(number) in (int, float) and abs(number) < LARGEST for number in numbers)
     )

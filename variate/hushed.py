@@ -34,7 +34,7 @@ def _put(_: bool) -> Callable[[], None]:
     before = warnings.catch_warnings()
     before.__enter__()
     for action, message, module in FILTERS:
-        warnings.filterwarnings(action, message, module=module)
+        warnings.filterwarnings(action, message, module=module)  # pyright: ignore[reportArgumentType] (a word, to it)
     return lambda: before.__exit__(None, None, None)
 
 

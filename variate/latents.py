@@ -379,6 +379,13 @@ class Latent(nn.Module):
         """Fit p(z | c) to embeddings (n, size) that were trained without it, so that ``generate`` has their law."""
         raise NotImplementedError
 
+    def start_linear(
+        self, matrix: Tensor, offset: Tensor, codes: Tensor, context: Tensor | None, spread: float
+    ) -> None:
+        """The posterior mean starts as ``matrix`` f + ``offset``, f the last features, and the prior as the law of
+        ``codes`` (n, size), known to within ``spread``."""
+        raise NotImplementedError
+
 
 class Flat(Latent):
     """One group: z ~ p(z|c), q(z|x,c) from the encoder's features. The code is z itself.
@@ -417,6 +424,12 @@ class Flat(Latent):
 
     def fit_prior(self, embeddings: Tensor, context: Tensor | None) -> None:
         self.prior.fit(embeddings, context)
+
+    def start_linear(
+        self, matrix: Tensor, offset: Tensor, codes: Tensor, context: Tensor | None, spread: float
+    ) -> None:
+        self.posterior.start_linear(matrix, offset, spread)
+        self.prior.start_at(codes, context, spread)
 
 
 def rsample_from(distribution: Distribution, noise: Tensor) -> Tensor:
@@ -501,7 +514,7 @@ def _gaussian_mixture(codes: Tensor, components: int) -> _Fitted:
         found = GaussianMixture(distinct, reg_covar=ridge, random_state=0).fit(codes.numpy())
         shares = found.predict_proba(codes.numpy())
     parts = (found.weights_, found.means_, found.covariances_, shares)
-    return _spread_over(components, tuple(torch.from_numpy(part) for part in parts))
+    return _spread_over(components, parts)
 
 
 def _held_out_mixture(codes: Tensor, components: int, ridge: float) -> _Fitted:
@@ -514,12 +527,12 @@ def _held_out_mixture(codes: Tensor, components: int, ridge: float) -> _Fitted:
     if len(numbers) > 1:
         chances = [_by_em(codes[~held], number, ridge).score(codes[held].numpy()) for number in numbers]
         found = _by_em(codes, numbers[int(np.argmax(chances))], ridge)
-        parts = (found.weights_, found.means_, found.covariances_, found.predict_proba(codes.numpy()))
-        return _spread_over(components, tuple(torch.from_numpy(part) for part in parts))
+        shares = found.predict_proba(codes.numpy())
+        return _spread_over(components, (found.weights_, found.means_, found.covariances_, shares))
     mean, covariance = _moments(codes)
     widened = covariance + ridge * torch.eye(len(mean), dtype=mean.dtype)
-    one = codes.new_ones(1)
-    return _spread_over(components, (one, mean.unsqueeze(0), widened.unsqueeze(0), one.expand(len(codes), 1)))
+    shares = np.ones((len(codes), 1))
+    return _spread_over(components, (np.ones(1), mean.unsqueeze(0).numpy(), widened.unsqueeze(0).numpy(), shares))
 
 
 def _by_em(codes: Tensor, components: int, ridge: float) -> "GaussianMixture":
@@ -535,9 +548,9 @@ def _by_em(codes: Tensor, components: int, ridge: float) -> "GaussianMixture":
         return mixture.fit(codes.numpy())
 
 
-def _spread_over(components: int, parts: _Fitted) -> _Fitted:
+def _spread_over(components: int, parts: tuple) -> _Fitted:
     """What was fitted with fewer components, as so many: some are the same and share a weight."""
-    weights, means, covariances, shares = parts
+    weights, means, covariances, shares = (torch.from_numpy(part) for part in parts)
     place = torch.arange(components) % len(weights)
     times = torch.bincount(place)[place]
     return weights[place] / times, means[place], covariances[place], shares[:, place] / times

@@ -136,6 +136,15 @@ class Likelihood(nn.Module):
     def start_at(self, rows: Tensor) -> None:
         """Told some training rows (B, *shape) before the first step: lets every value start at its marginal."""
 
+    def straight(self, x: Tensor) -> Tensor:
+        """x (…, *shape) where the first parameter lives, of a law that has a location."""
+        return x
+
+    def start_linear(self, matrix: Tensor, offset: Tensor, spread: float) -> None:
+        """The location starts as ``matrix`` f + ``offset``, f the last features; the scale, unless fixed, at
+        ``spread``."""
+        raise NotImplementedError
+
     def refit(self, mse_per_dim: float) -> None:
         """Told now and then, while training, the mean of (x − point)²: for parameters with a closed-form optimum."""
 
@@ -389,10 +398,6 @@ class _LocationScale(Likelihood):
             with torch.no_grad():
                 stored = self.get_parameter(self.log_key)
                 stored.copy_(log_scale.view_as(stored))
-
-    def straight(self, x: Tensor) -> Tensor:
-        """x (…, *shape) where μ and s live."""
-        return x
 
     @torch.no_grad()
     def start_linear(self, matrix: Tensor, offset: Tensor, spread: float) -> None:

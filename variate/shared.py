@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ["Shared", "lock"]
 
@@ -132,7 +132,8 @@ class Shared(Generic[V]):
             put_back()
 
 
-def _of(reference: "weakref.ref[Shared]", call: Callable[[Shared], object]) -> None:
+def _of(reference: Callable[[], Any], call: Callable[[Any], object]) -> None:
+    """Of what a weak reference is to, if it is still there."""
     shared = reference()
     if shared is not None:
         call(shared)

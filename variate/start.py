@@ -33,12 +33,12 @@ def some_of(rows: Dataset, most: int = JOINT_ROWS) -> Batch:
 
 def _start_at_components(model: Model, rows: Batch) -> None:
     """z = Wᵀ(x − b) + s ε and x = W z + b + s ε', W orthogonal; rows of Wᵀ beyond the number of columns are zeros."""
-    latent, likelihood = model.latent, model.likelihood
+    likelihood = model.likelihood
     x = likelihood.straight(rows.target).flatten(1).double()
-    mean, axes = _principal(x, latent.size)
-    latent.posterior.start_linear(axes.T, -mean @ axes, FIRST_SPREAD)
+    mean, axes = _principal(x, model.latent.size)
     likelihood.start_linear(axes, mean, FIRST_SPREAD)
-    latent.prior.start_at((x - mean) @ axes, model.encode_context(rows.context), FIRST_SPREAD)
+    codes, context = (x - mean) @ axes, model.encode_context(rows.context)
+    model.latent.start_linear(axes.T, -mean @ axes, codes, context, FIRST_SPREAD)
 
 
 def _principal(x: Tensor, size: int) -> tuple[Tensor, Tensor]:

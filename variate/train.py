@@ -174,7 +174,8 @@ class Trainer:
 
         Raises ``UserError`` where no step stays finite, and is then as it was before; warns where some do not.
         """
-        before, learned_before, skipped = state.capture(self), self.train_data, self.tally.skipped
+        # all that changes where every step is skipped, which leaves weights and moments alone
+        before, tally, learned_before = self.step, copy.deepcopy(self.tally), self.train_data
         self._draw_from(rows)
         order = noise.permutation(self.seed, "stream", self.step, n=len(rows)).to(self.device)
         with considerate(), Progress("Learning", len(rows), unit="rows") as bar:
@@ -183,10 +184,10 @@ class Trainer:
                 some = parts[first : first + CHECK_EVERY]
                 self._settle(self._steps((index,) for index in some))
                 bar.advance(sum(map(len, some)))
-        steps, skipped = self.step - before["numbers"]["step"], self.tally.skipped - skipped
+        steps, skipped = self.step - before, self.tally.skipped - tally.skipped
         told = f"{skipped:,} of {steps:,} steps over {len(rows):,} rows met gradients that are not finite"
         if skipped == steps:
-            state.restore(self, before)
+            self.step, self.tally = before, tally
             self._draw_from(learned_before)
             raise UserError(f"nothing was learned, since {told}: look for extreme values in these rows.")
         if skipped:

@@ -110,10 +110,10 @@ def _is_crowded(others: float) -> bool:
 
 def _threads() -> int:
     """How many share a product now; as a new thread sees it, since an older one remembers how many there were."""
-    torch = sys.modules.get("torch")
+    number = getattr(sys.modules.get("torch"), "get_num_threads", None)  # it may be half imported
     seen = [1]
-    if hasattr(torch, "get_num_threads"):  # it may be half imported
-        asked = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    if number is not None:
+        asked = threading.Thread(target=lambda: seen.append(number()))
         asked.start()
         asked.join()
     return seen[-1]

@@ -10,7 +10,7 @@ from variate import checkpoint, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
-from variate.errors import UserError
+from variate.errors import count_number
 from variate.files import write_atomic
 from variate.outputs import save_columns, spelled, tell_gaps
 from variate.surroundings import apart
@@ -25,8 +25,7 @@ def classify(run: Run, data: object, *, samples: int = 16) -> tuple[np.ndarray, 
     ``samples`` draws of z per row; the same row has the same probabilities in any batch. The labels are the names in
     ``run.schema.class_names``. Raises ``UserError`` if the model predicts no labels.
     """
-    if samples < 1:
-        raise UserError(f"--samples {samples} must be at least 1.")
+    samples = count_number(samples, "samples")
     rows = load(data, part="test", like=run.schema)
     probabilities = inference.label_probabilities(run, rows, samples).numpy()
     return np.array(run.schema.class_names)[probabilities.argmax(1)], probabilities

@@ -12,7 +12,7 @@ from variate.checkpoint import Run
 from variate.console import say
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.errors import UserError, seed_number, whole_number
+from variate.errors import UserError, count_number, seed_number
 from variate.estimate import LogLikelihood
 from variate.surroundings import apart
 
@@ -41,9 +41,8 @@ def evaluate(
     ``mse_per_dim``, in model units, beside PCA's. A mean that is not finite is ``None``; ``not_finite`` counts the rows
     whose log p is not.
     """
-    seed, samples = seed_number(seed), whole_number(samples, "samples")
-    if samples < 1 or (rows is not None and rows < 1):
-        raise UserError(f"--samples {samples} and --rows {rows} must be at least 1.")
+    seed, samples = seed_number(seed), count_number(samples, "samples")
+    rows = None if rows is None else count_number(rows, "rows")
     test = load(data, labels, part="test", like=run.schema)
     figures = {"data": f"{test.name}:{test.part}", "n": len(test), "convention": convention(run)}
     figures["mse_per_dim"] = _finite(mse_per_dim(run, test))

@@ -14,7 +14,7 @@ from variate.checkpoint import Run
 from variate.console import say
 from variate.data.known import class_name, infer_known, ordered
 from variate.data.schema import Schema
-from variate.errors import UserError, seed_number, suggest, whole_number
+from variate.errors import UserError, count_number, seed_number, suggest
 from variate.outputs import save_array, tell_gaps
 from variate.surroundings import apart
 
@@ -30,9 +30,7 @@ def sample(run: Run, n: int = 64, *, condition: object = None, mean: bool = Fals
     conditional on labels that is not told draws them by their frequency. Raises ``UserError`` for an unknown class or a
     model without a prior.
     """
-    seed, n = seed_number(seed), whole_number(n, "n")
-    if n < 1:
-        raise UserError(f"-n {n}: ask for at least one example.")
+    seed, n = seed_number(seed), count_number(n, "n")
     context = None
     if condition is not None:
         asked = parse_condition(run, condition)

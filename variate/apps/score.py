@@ -8,7 +8,7 @@ from variate import checkpoint, estimate, inference, options, outputs
 from variate.checkpoint import Run
 from variate.console import say
 from variate.data.load import load
-from variate.errors import UserError, seed_number, whole_number
+from variate.errors import count_number, seed_number
 from variate.outputs import save_columns, tell_gaps
 from variate.surroundings import apart
 
@@ -25,9 +25,7 @@ def score(run: Run, data: object, labels: object = None, *, samples: int = 64, s
     order. A deterministic autoencoder has no likelihood: it gets ``mse_per_dim``, its squared error per value in model
     units. Raises ``UserError`` for rows that are not of the model's kind.
     """
-    seed, samples = seed_number(seed), whole_number(samples, "samples")
-    if samples < 1:
-        raise UserError(f"--samples {samples} must be at least 1.")
+    seed, samples = seed_number(seed), count_number(samples, "samples")
     rows = load(data, labels, part="test", like=run.schema)
     if run.deterministic:
         return {"mse_per_dim": inference.squared_errors(run, rows).numpy()}

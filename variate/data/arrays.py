@@ -1,7 +1,7 @@
 """Any array-like as one that torch can share."""
 
 import numbers
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from decimal import Decimal
 from typing import Any
 
@@ -152,7 +152,7 @@ def _ragged(data: object) -> str | None:
 def _column_names(data: object) -> list[str]:
     """The names of a frame's columns, for people."""
     names = getattr(data, "columns", None)
-    return [repr(name) for name in names] if hasattr(names, "__iter__") else []
+    return [repr(name) for name in names] if isinstance(names, Iterable) else []
 
 
 def _cell(values: np.ndarray, flat: int, names: list[str], what: str) -> str:

@@ -24,7 +24,7 @@ from variate.data.infer import (
 )
 from variate.data.schema import Schema
 from variate.data.shards import Shards, pieces
-from variate.errors import UserError, seed_number
+from variate.errors import UserError, count_number, seed_number
 
 __all__ = ["Dataset"]
 
@@ -111,9 +111,7 @@ class Dataset:
     def subset(self, rows: int | None, seed: int = 0) -> "Dataset":
         """A fixed, seeded subset of that many rows, in their order; everything when ``rows`` is None or large."""
         seed = seed_number(seed)
-        if rows is not None and rows < 1:
-            raise UserError(f"--rows {rows}: ask for at least one row.")
-        if rows is None or rows >= len(self):
+        if rows is None or count_number(rows, "rows") >= len(self):
             return self
         return self.rows(noise.permutation(seed, "subset", n=len(self))[:rows].sort().values)
 

@@ -47,4 +47,4 @@ def _add(hashed: hashlib.blake2b, name: str, parts: Iterable[Tensor]) -> None:
         if array.dtype.kind == "f":
             array = array + 0  # 0 and −0 are one number
         hashed.update(f"{name} {array.dtype} {array.shape}".encode())
-        hashed.update(np.ascontiguousarray(array))
+        hashed.update(np.ascontiguousarray(array).data)

@@ -160,22 +160,20 @@ def _of_objects(array: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.n
     items = array.tolist()
     missing = masked | np.fromiter((_is_missing(item) for item in items), bool, len(items))
     rest = [item for item, gone in zip(items, missing.tolist(), strict=True) if not gone]
-    filled: np.ndarray
+    filled = np.full(len(items), "", object)
     if all(isinstance(item, str | bytes) for item in rest):
-        filled, found = np.full(len(items), "", object), [_letters(item) for item in rest]
-    elif all(isinstance(item, numbers.Real | Decimal | np.bool_) for item in rest):
-        whole = all(_is_whole(item) for item in rest)
-        filled = np.full(len(items), 0 if whole else np.nan, object)
-        found = [int(item) if whole else float(item) for item in rest]
-    else:
+        words = [_letters(item) for item in rest]
+        _check_lengths(words)
+        filled[~missing] = _objects(words)
+        return filled.astype(str), missing
+    if not all(isinstance(item, numbers.Real | Decimal | np.bool_) for item in rest):
         kinds = sorted({type(item).__name__ for item in rest})
         mixed = f"mix {', '.join(kinds)}" if len(kinds) > 1 else f"are of type {kinds[0]}"
         raise UserError(f"the labels {mixed}: give whole numbers or words.")
-    filled[~missing] = _objects(found)
-    if not found or isinstance(found[0], str):
-        _check_lengths(found)
-        return filled.astype(str), missing
-    return (filled if isinstance(found[0], int) else filled.astype(np.float64)), missing
+    whole = all(_is_whole(item) for item in rest)
+    filled[missing] = 0 if whole else np.nan
+    filled[~missing] = _objects([int(item) if whole else float(item) for item in rest])
+    return (filled if whole else filled.astype(np.float64)), missing
 
 
 def _is_missing(item: object) -> bool:
