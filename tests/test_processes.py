@@ -40,6 +40,8 @@ with joined("cpu") as group:
     found = test_processes.curve(group, sys.argv[2], int(sys.argv[3]), data=sys.argv[5])
     if group.rank == 0:
         torch.save(found, sys.argv[4])
+    assert test_processes.talkers()
+assert not test_processes.talkers()
 """
 
 
@@ -89,6 +91,12 @@ def assert_alike(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         else:
             largest = float(value.abs().max())
             torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6 * max(1.0, largest))
+
+
+def talkers() -> list[str]:
+    """The threads of this process that talk to the others: one that outlives the interpreter may abort it."""
+    tasks = Path("/proc/self/task")
+    return [name for name in ((task / "comm").read_text().strip() for task in tasks.iterdir()) if "gloo" in name]
 
 
 def learned_by_two(model: str, batch_size: int, place: Path, data: str = "digits") -> dict[str, torch.Tensor]:

@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from variate import config, inference, start, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
-from variate.data.infer import spread_or_one
 from variate.data.known import says_words
+from variate.data.schema import spread_or_one
 from variate.errors import UserError, whole_number
 from variate.processes import Processes, device_of
 from variate.surroundings import apart

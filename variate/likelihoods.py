@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributions, nn
 from torch.distributions import Distribution, Independent
 
-from variate.data.infer import spread_or_one
-from variate.data.schema import Schema
+from variate.data.schema import Schema, spread_or_one
 from variate.data.shards import Shards, pieces
 from variate.distributions import Counts, GridBetaBinomial, JohnsonSU, Levels
 from variate.errors import UserError

@@ -14,15 +14,13 @@ from variate.data.batch import Batch
 from variate.data.infer import (
     COARSE_TOLERANCE,
     GRID_TOLERANCE,
-    Known,
     count_units,
     infer_schema,
-    known_as,
     known_fields,
-    spread_or_one,
     standardisation,
 )
-from variate.data.schema import Schema
+from variate.data.known import Known, known_as
+from variate.data.schema import Schema, spread_or_one
 from variate.data.shards import Shards, pieces
 from variate.errors import UserError, count_number, seed_number
 

@@ -6,21 +6,18 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from variate.data.known import Known, known_as
+from variate.data.known import Known
 from variate.data.layout import infer_layout, parse_layout
-from variate.data.schema import DTYPES, Schema
+from variate.data.schema import DTYPES, Schema, spread_or_one
 from variate.data.shards import Shards, pieces
 from variate.errors import UserError
 
 __all__ = [
-    "Known",
     "check_finite",
     "count_units",
     "infer_schema",
-    "known_as",
     "known_fields",
     "plain_schema",
-    "spread_or_one",
     "standardisation",
 ]
 
@@ -189,14 +186,7 @@ def standardisation(
     return tuple(offset.tolist()), tuple(spread.tolist())
 
 
-def spread_or_one(scale: tuple[float, ...]) -> tuple[float, ...]:
-    """The scales of what may be divided by them: a constant is as wide as 1."""
-    return tuple(number or 1.0 for number in scale)
-
-
-def _ends(
-    values: np.ndarray | Tensor | Shards, axes: tuple[int, ...], what: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _ends(values: np.ndarray | Tensor | Shards, axes: tuple[int, ...], what: str) -> tuple[np.ndarray, np.ndarray]:
     """(least, largest) in double precision, some rows at a time."""
     rows = values.numpy() if isinstance(values, Tensor) else values
     ends = [(part.min(axes), part.max(axes)) for part in _parts(rows, "Looking at all rows")]

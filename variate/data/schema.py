@@ -12,7 +12,7 @@ from torch import Tensor
 from variate.data.layout import Layout, default_layout
 from variate.errors import UserError
 
-__all__ = ["DTYPES", "MOST_CLASSES", "Schema"]
+__all__ = ["DTYPES", "MOST_CLASSES", "Schema", "spread_or_one"]
 
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64")
 MOST_CLASSES = 65_536
@@ -176,6 +176,11 @@ class Schema:
         if not (_whole(values["shape"], 1, 1 << 24) and 1 <= len(values["shape"]) <= 4 and _plausible(cls(**values))):
             raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
         return cls(**values)
+
+
+def spread_or_one(scale: tuple[float, ...]) -> tuple[float, ...]:
+    """The scales of what may be divided by them: a constant is as wide as 1."""
+    return tuple(number or 1.0 for number in scale)
 
 
 def _plausible(schema: Schema) -> bool:
