@@ -112,12 +112,13 @@ def joined(device: str) -> Iterator[Processes]:
     finally:
         if mine:
             distributed.destroy_process_group()
-            gc.collect()  # models that were wrapped hold it in circles; its threads abort a process that ends before them
+            gc.collect()  # wrapped models hold it in circles; a process that ends before its threads may abort
 
 
 def _connect(backend: str) -> None:
     """Meet the others where nobody has been: a restarted process must not find the addresses of those before it."""
-    import torch.distributed.nn.functional  # now: once there is a group, its functions' defaults would hold it for ever
+    # before there is a group, which the defaults of these functions would hold for ever, with its threads
+    import torch.distributed.nn.functional  # noqa: F401
     from torch.distributed.distributed_c10d import PrefixStore  # here: torch may have been built without them
     from torch.distributed.rendezvous import rendezvous
 
