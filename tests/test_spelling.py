@@ -103,10 +103,7 @@ def test_a_range_goes_through_all_numbers_within(numbered):
     assert chosen(numbered, "9..11, 2") == ["9", "10", "11", "2"]
     assert chosen(numbered, "10..10") == chosen(numbered, "10") == ["10"]
     assert chosen(numbered, [10, 2, np.int64(11)]) == ["10", "2", "11"]
-    for backwards in ("3..1", "1, 3..1"):
-        with pytest.raises(UserError, match=r"--condition '3\.\.1' goes backwards: give 1\.\.3\."):
-            chosen(numbered, backwards)
-    for unknown in ("5..7", "0..12", "5", [5], "0...3", "1,11..12"):
+    for unknown in ("5..7", "0..12", "5", [5], "0...3", "3..1", "1,11..2"):
         with pytest.raises(UserError, match=r"does not know.*it has -2, -1, 0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11\."):
             chosen(numbered, unknown)
 

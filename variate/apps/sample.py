@@ -79,21 +79,15 @@ def _short(condition: object) -> str:
 
 
 def _span(part: str, names: tuple[str, ...]) -> list[str]:
-    """ "0..9" → the classes from the one to the other, in their order; any other word is itself.
+    """ "0..9" → the classes from the one to the other, in their order; any other word is itself, a range backwards too.
 
     The order is that of numbers where all classes are whole numbers, however the model's file has them.
     """
     ends = [end.strip() for end in part.split("..")]
-    known = [end for end in ends if end in names]
-    if len(ends) != 2 or not known:
+    if len(ends) != 2 or not all(end in names for end in ends):
         return [part.strip()]
-    if len(known) == 1:  # the other one is the stranger
-        return ends
     listed = ordered(names)
-    first, last = (listed.index(end) for end in ends)
-    if first > last:
-        raise UserError(f"--condition {_short(part)} goes backwards: give {ends[1]}..{ends[0]}.")
-    return listed[first : last + 1]
+    return listed[listed.index(ends[0]) : listed.index(ends[1]) + 1] or [part.strip()]
 
 
 def _columns(schema: Schema, condition: object) -> Tensor:
