@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers_runs import TINY, model_bytes, run, table
 
-from variate import locks
+from variate import claim, locks
 from variate.apps import fit as fit_module
 from variate.apps.fit import fit
 from variate.claim import LOCK, claimed
@@ -308,3 +308,22 @@ def test_the_first_states_say_nothing_of_the_rows_and_go_on(tmp_path):
     RunFolder(place).save_state(captured, settings, schema)
     fit(values, out=place, resume=True)
     assert model_bytes(place) == model_bytes(tmp_path / "whole")
+
+
+def test_what_a_refused_fit_has_made_is_removed_by_the_one_that_has_it(tmp_path, monkeypatch):
+    """He made the folders, another was the first to lock: they are nobody's but the last one's to remove."""
+    place = tmp_path / "made" / "run"
+    make, inside = claim.make_folder, claimed(RunFolder(place), resume=False)
+
+    def make_and_lose(path):
+        monkeypatch.setattr(claim, "make_folder", make)
+        made = make(path)
+        inside.__enter__()
+        return made
+
+    monkeypatch.setattr(claim, "make_folder", make_and_lose)
+    with pytest.raises(UserError, match="is learning into"), claimed(RunFolder(place), resume=False):
+        pass
+    assert place.exists()
+    inside.__exit__(None, None, None)
+    assert not (tmp_path / "made").exists()

@@ -17,6 +17,7 @@ LOCK = ".variate.lock"
 LITTER = ("Thumbs.db", "desktop.ini")  # of Windows; that of other systems is hidden, as nothing of a run is
 UNFINISHED = ("model.safetensors", "metrics.jsonl", "metrics.csv", "tensorboard", "state")
 SHOWN = 3  # names of what is in the way
+WHO = 20  # the lock file's first bytes: its holder; beyond: a byte for every folder that one made who came too late
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def claimed(folder: RunFolder, resume: bool, restarted: bool = False) -> Iterato
         folder.check_resumable()
     made = [] if resume else make_folder(folder.path)
     try:
-        descriptor, killed = _locked(folder)
+        descriptor, killed = _locked(folder, made)
         unfinished = killed
         try:
             if not resume:
@@ -44,6 +45,7 @@ def claimed(folder: RunFolder, resume: bool, restarted: bool = False) -> Iterato
                 with suppress(OSError, UserError):  # somebody has taken the folder away
                     if not unfinished or folder.has_state or not _names(folder.path):
                         (folder.path / LOCK).unlink()  # while it is ours: afterwards it is another's
+                made.extend(_left_to_us(descriptor, folder))  # after unlinking: who comes now removes his own
                 os.close(descriptor)
     finally:
         for place in made:
@@ -51,7 +53,13 @@ def claimed(folder: RunFolder, resume: bool, restarted: bool = False) -> Iterato
                 place.rmdir()
 
 
-def _locked(folder: RunFolder) -> tuple[int | None, bool]:
+def _left_to_us(descriptor: int, folder: RunFolder) -> list[Path]:
+    """The folders that one who was refused had made, and could not remove while we had them; innermost first."""
+    count = max(0, os.fstat(descriptor).st_size - WHO)  # the file is as long as the most of them
+    return [folder.path, *folder.path.parents][:count]
+
+
+def _locked(folder: RunFolder, made: list[Path]) -> tuple[int | None, bool]:
     """(the lock file, open and locked, or ``None`` where there are no locks; whether a killed fit had left it)."""
     place = folder.path / LOCK
     while True:
@@ -59,17 +67,19 @@ def _locked(folder: RunFolder) -> tuple[int | None, bool]:
         try:
             descriptor = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except FileNotFoundError:  # a fit that was refused has just removed the folder that it had made
-            make_folder(folder.path)
+            made.extend(place for place in make_folder(folder.path) if place not in made)
             continue
         except OSError as error:
             raise UserError(f"{folder.path} cannot be written ({error.strerror}): choose another --out.") from None
         got = locks.take(descriptor)
         if got and locks.is_at(descriptor, place):
             with suppress(OSError):  # it only tells who
-                os.truncate(descriptor, 0)
-                os.write(descriptor, str(os.getpid()).encode())
+                os.write(descriptor, str(os.getpid()).ljust(WHO).encode())
             return descriptor, there
-        holder = os.read(descriptor, 20).decode(errors="replace").strip()
+        holder = os.read(descriptor, WHO).decode(errors="replace").strip()
+        if got is False and made:
+            with suppress(OSError):
+                os.pwrite(descriptor, b".", WHO + len(made) - 1)
         os.close(descriptor)
         if got is None:
             place.unlink(missing_ok=True)
