@@ -67,7 +67,7 @@ def _locked(folder: RunFolder, made: list[Path]) -> tuple[int | None, bool]:
         try:
             descriptor = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except FileNotFoundError:  # a fit that was refused has just removed the folder that it had made
-            made.extend(place for place in make_folder(folder.path) if place not in made)
+            made.extend(make_folder(folder.path))
             continue
         except OSError as error:
             raise UserError(f"{folder.path} cannot be written ({error.strerror}): choose another --out.") from None
@@ -77,9 +77,9 @@ def _locked(folder: RunFolder, made: list[Path]) -> tuple[int | None, bool]:
                 os.write(descriptor, str(os.getpid()).ljust(WHO).encode())
             return descriptor, there
         holder = os.read(descriptor, WHO).decode(errors="replace").strip()
-        if got is False and made:
+        if got is False and made:  # we cannot remove them while they are another's
             with suppress(OSError):
-                os.pwrite(descriptor, b".", WHO + len(made) - 1)
+                os.pwrite(descriptor, b".", WHO + len(set(made)) - 1)
         os.close(descriptor)
         if got is None:
             place.unlink(missing_ok=True)
