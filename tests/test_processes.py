@@ -43,7 +43,8 @@ with joined("cpu") as group:
         torch.save(found, sys.argv[4])
 """
 PARTING = """
-import sys
+import gc, sys
+gc.disable()  # what frees the group must not be chance
 sys.path.insert(0, sys.argv[1])
 import torch
 from tests import test_processes
