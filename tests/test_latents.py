@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from variate import latents
-from variate.config import registry
 from variate.distributions import NormalMixture
 from variate.errors import UserError
 from variate.latents import Flat, Mixture, Normal, Point, Posterior, Prior
+from variate.registry import registry
 
 POSTERIORS = {n: c for n, c in registry(latents, Posterior).items() if c is not Point}
 PRIORS = registry(latents, Prior)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from variate import likelihoods
-from variate.config import registry
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.likelihoods import Likelihood
+from variate.registry import registry
 
 REGISTRY = registry(likelihoods, Likelihood)
 FEATURES = 4

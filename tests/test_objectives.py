@@ -12,12 +12,12 @@ from helpers_runs import table
 from torch import Tensor
 
 from variate import config, objectives
-from variate.config import registry
 from variate.data.batch import Batch
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.objectives import Elbo, Iwae, Objective, Terms
+from variate.registry import registry
 from variate.train import Step
 
 REGISTRY = registry(objectives, Objective)

@@ -5,12 +5,10 @@ Sections: ``data`` (binarize), ``encoder``, ``decoder``, ``latent``, ``posterior
 ``__all__``; there is no second list.
 """
 
-import importlib
 import inspect
 import json
 import math
 import os
-import pkgutil
 import re
 import reprlib
 import tomllib
@@ -33,10 +31,12 @@ from variate.files import opened
 from variate.model import Model
 from variate.networks.layers import ShowAtoms
 from variate.precision import PRECISIONS
+from variate.registry import modules as modules_of
+from variate.registry import registry
 from variate.start import some_of
 from variate.surroundings import apart
 
-__all__ = ["Training", "as_said", "build", "default_recipe", "load_recipe", "recipes", "registry", "resolve"]
+__all__ = ["Training", "as_said", "build", "default_recipe", "load_recipe", "recipes", "resolve"]
 
 LARGEST, MOST_LAYERS, LONGEST_WORD = 10_000_000, 1024, 1000
 MOST_WARMUP_STEPS = 300
@@ -116,22 +116,9 @@ class Training:
         return max(self.epochs, -(-self.least_steps // self.steps_per_epoch(rows)))
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-def registry(module: types.ModuleType, base: type) -> dict[str, type]:
-    """Configuration name → class, for the subclasses of ``base`` in the module's ``__all__``."""
-    members = (getattr(module, name) for name in module.__all__)
-    return {_snake(m.__name__): m for m in members if inspect.isclass(m) and issubclass(m, base) and m is not base}
-
-
 def network_registry(part: str) -> dict[str, type]:
     """Name → class for every file in ``networks/`` that has the part ("Encoder" or "Decoder")."""
-    modules = {
-        m.name: importlib.import_module(f"variate.networks.{m.name}") for m in pkgutil.iter_modules(networks.__path__)
-    }
-    return {name: getattr(module, part) for name, module in modules.items() if hasattr(module, part)}
+    return {m.__name__.rpartition(".")[2]: getattr(m, part) for m in modules_of(networks) if hasattr(m, part)}
 
 
 def registries() -> dict[str, dict[str, type]]:
