@@ -1,5 +1,6 @@
 """What every test file shares: run-time type checks, one thread per worker, tiny models and small fitted runs."""
 
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,7 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: else one of sci
 from jaxtyping import install_import_hook  # noqa: E402
 
 # Before anything imports variate: the annotations of the mathematical modules become checks (an int is a float).
-CHECKED = """contexts distributions estimate inference latents likelihoods logistics model networks noise
-objectives""".split()
+CHECKED = "contexts distributions estimate inference likelihoods logistics models networks noise".split()
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook([f"variate.{name}" for name in CHECKED], CHECKER)
 
@@ -22,7 +22,7 @@ from torch import Tensor  # noqa: E402
 from variate import config  # noqa: E402
 from variate.checkpoint import Run  # noqa: E402
 from variate.data.schema import Schema  # noqa: E402
-from variate.model import Model  # noqa: E402
+from variate.models.model import Model  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny, and pytest-xdist keeps the other cores busy
 
@@ -105,3 +105,11 @@ def fitted(tmp_path_factory) -> Callable[..., Run]:
         return runs[key]
 
     return fit
+
+
+@pytest.fixture
+def toys(monkeypatch) -> None:
+    """The files in ``toys/`` lie in the folders of the package that they would be added to."""
+    for folder in (Path(__file__).parent / "toys").iterdir():
+        package = importlib.import_module(f"variate.models.{folder.name}")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])

@@ -65,7 +65,7 @@ def test_what_was_saved_is_loaded(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_saving_what_was_loaded_gives_the_same_bytes(kind, tmp_path):
     loaded = run(kind)
-    checkpoint.save_model(tmp_path / "copy", loaded.model, loaded.schema, loaded.config, loaded.info)
+    checkpoint.save_model(tmp_path / "copy", loaded)
     assert (tmp_path / "copy").read_bytes() == loaded.path.read_bytes()
 
 
@@ -456,12 +456,13 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, path):
 
 FULL_DISK = """
 import resource, sys
+from dataclasses import replace
 from variate import checkpoint
 from variate.errors import UserError
 run = checkpoint.load(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    checkpoint.save_model(run.path, run.model, run.schema, run.config, run.info | {"seed": 1})
+    checkpoint.save_model(run.path, replace(run, info=run.info | {"seed": 1}))
 except UserError as error:
     sys.exit(f"refused: {error}")
 """

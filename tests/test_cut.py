@@ -12,19 +12,22 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution
+from toys.latents.ladder import Ladder
 
 from variate import config, estimate, inference
 from variate.checkpoint import Run
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.data.schema import Schema
-from variate.distributions import DiagonalNormal
 from variate.errors import UserError
-from variate.latents import Diagonal, Draw, Flat, Latent, Standard, group
 from variate.likelihoods import Gaussian, Likelihood
-from variate.model import Model
+from variate.models.latents.flat import Flat
+from variate.models.model import Model
+from variate.models.objectives.elbo import Elbo
+from variate.models.objectives.iwae import Iwae
+from variate.models.posteriors.diagonal import Diagonal
+from variate.models.priors.standard import Standard
 from variate.networks import mlp
-from variate.objectives import Elbo, Iwae
 from variate.train import Step
 
 TOP, BOTTOM, VALUES, STATE, BITS, ROWS = 2, 1, 4, 3, 6, 5
@@ -32,59 +35,6 @@ SIGMA = 0.6
 REAL = Schema((VALUES,), "float32", offset=(0.0,) * VALUES, scale=(1.0,) * VALUES)
 BINARY = Schema((BITS,), "uint8", levels=2)
 every_objective = pytest.mark.parametrize("objective", [Elbo(), Elbo(samples=3), Iwae(k=4)], ids=["1", "3", "iwae"])
-
-
-class Ladder(Latent):
-    """z₁ ~ N(0, I), z₂ | z₁ ~ N(A z₁ + a, S²); q(z₁|x) q(z₂|z₁, x) walks the same top-down state, h = B z₁ + C z₂."""
-
-    def __init__(self, features: int):
-        super().__init__(TOP + BOTTOM, TOP + BOTTOM, STATE)
-        self.first = nn.Linear(features, 2 * TOP)
-        self.second = nn.Linear(features + STATE, 2 * BOTTOM)
-        self.descend = nn.Linear(TOP, STATE, bias=False)
-        self.prior = nn.Linear(STATE, 2 * BOTTOM)
-        self.merge = nn.Linear(BOTTOM, STATE, bias=False)
-
-    def top_prior(self, like: Tensor) -> DiagonalNormal:
-        return DiagonalNormal(torch.zeros_like(like[..., :TOP]), torch.ones_like(like[..., :TOP]))
-
-    def normal(self, parameters: Tensor) -> DiagonalNormal:
-        mean, log_scale = parameters.chunk(2, -1)
-        return DiagonalNormal(mean, log_scale.exp())
-
-    def second_parameters(self, features: Tensor, state: Tensor) -> Tensor:
-        wide = features.expand(*state.shape[:-1], features.shape[-1])
-        return self.second(torch.cat([wide, state], -1))
-
-    def infer(self, features: Tensor, context: Tensor | None, noise: Tensor) -> Draw:
-        above = self.first(features)
-        q1 = self.normal(above)
-        z1 = q1.rsample_from(noise[..., :TOP])
-        state = self.descend(z1)
-        below = self.second_parameters(features, state)
-        q2 = self.normal(below)
-        z2 = q2.rsample_from(noise[..., TOP:])
-        groups = (
-            group(q1, self.top_prior(features.new_zeros(TOP)), z1, lambda: self.normal(above.detach())),
-            group(q2, self.normal(self.prior(state)), z2, lambda: self.normal(below.detach())),
-        )
-        return Draw(groups, state + self.merge(z2))
-
-    def generate(self, context: Tensor | None, noise: Tensor) -> Tensor:
-        state = self.descend(noise[..., :TOP])
-        return state + self.merge(self.normal(self.prior(state)).rsample_from(noise[..., TOP:]))
-
-    def marginals(self, features: Tensor, context: Tensor | None) -> list[tuple[Distribution, Distribution]]:
-        q1 = self.normal(self.first(features))
-        state = self.descend(q1.mean)
-        q2 = self.normal(self.second_parameters(features, state))
-        return [(q1, self.top_prior(features.new_zeros(TOP))), (q2, self.normal(self.prior(state)))]
-
-    def embed(self, features: Tensor, context: Tensor | None) -> Tensor:
-        return torch.cat([q.mean for q, _ in self.marginals(features, context)], -1)
-
-    def code_at(self, embedding: Tensor, context: Tensor | None) -> Tensor:
-        return self.descend(embedding[..., :TOP]) + self.merge(embedding[..., TOP:])
 
 
 class _Sequential(Distribution):
@@ -143,8 +93,8 @@ def randomised(model: Model, *posteriors: nn.Linear) -> Model:
 @pytest.fixture
 def ladder() -> Model:
     """Linear maps and Gaussians everywhere, in double precision; the conditional scale of z₂ is a constant."""
-    encoder, decoder = mlp.Encoder((VALUES,), 0, hidden=()), mlp.Decoder(STATE, (VALUES,), 0, hidden=())
-    latent = Ladder(VALUES)
+    encoder, decoder = mlp.Encoder((VALUES,), 0, hidden=()), mlp.Decoder((STATE,), (VALUES,), 0, hidden=())
+    latent = Ladder(VALUES, top=TOP, bottom=BOTTOM, state=STATE)
     model = Model(encoder, latent, decoder, Gaussian(decoder.features, REAL, sigma=SIGMA), None)
     randomised(model, latent.first, latent.second)
     nn.init.zeros_(latent.prior.weight[BOTTOM:])
@@ -154,7 +104,7 @@ def ladder() -> Model:
 
 @pytest.fixture
 def sequential() -> Model:
-    encoder, decoder = mlp.Encoder((BITS,), 0, hidden=()), mlp.Decoder(1, (BITS,), 0, hidden=())
+    encoder, decoder = mlp.Encoder((BITS,), 0, hidden=()), mlp.Decoder((1,), (BITS,), 0, hidden=())
     latent = Flat(Diagonal(BITS, 1), Standard(1, 0))
     model = Model(encoder, latent, decoder, Autoregressive(decoder.features, BINARY), None)
     return randomised(model, latent.posterior.linear)

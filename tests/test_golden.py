@@ -59,6 +59,6 @@ def test_same_weights_same_bytes(tmp_path):
     """The file of the present format, loaded and saved again, is the file: no byte depends on place or time."""
     golden = GOLDEN / f"format-{checkpoint.FORMAT}.safetensors"
     run = checkpoint.load(golden)
-    checkpoint.save_model(tmp_path / "again", run.model, run.schema, run.config, run.info)
+    checkpoint.save_model(tmp_path / "again", run)
     assert (tmp_path / "again").read_bytes() == golden.read_bytes()
     assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())

@@ -10,12 +10,15 @@ from helpers_runs import data_of, run
 from scipy import stats
 
 import variate
-from variate import labellings
 from variate.data.load import load
 from variate.distributions import DiagonalNormal
 from variate.errors import UserError
-from variate.labellings import Classifier, Labelling
-from variate.latents import Draw, Flat, Point, Standard, group
+from variate.models import labellings
+from variate.models.labellings import Classifier, Labelling
+from variate.models.latents.flat import Flat
+from variate.models.latents.latent import Draw, group
+from variate.models.posteriors.point import Point
+from variate.models.priors.standard import Standard
 from variate.registry import registry
 
 REGISTRY = registry(labellings, Labelling)
@@ -29,11 +32,11 @@ def draw() -> Draw:
     mean, scale = torch.randn(40, 2).double(), torch.rand(40, 2).double() + 0.1
     q, p = DiagonalNormal(mean, scale), DiagonalNormal(torch.zeros(2).double(), torch.ones(2).double())
     z = (mean + scale * torch.randn(3, 40, 2)).requires_grad_()
-    return Draw((group(q, p, z, lambda: q),), z)
+    return Draw((group(q, p, z),), z)
 
 
 def classifier(**keywords) -> Classifier:
-    return Classifier(2, CLASSES, hidden=(8,), **(OFF | keywords)).double()
+    return Classifier((2,), CLASSES, hidden=(8,), **(OFF | keywords)).double()
 
 
 def labels(known: int) -> torch.Tensor:
@@ -107,7 +110,7 @@ def test_a_deterministic_code_is_refused():
     latent = Flat(Point(3, 2), Standard(2, 0))
     draw = latent.infer(torch.zeros(4, 3), None, torch.zeros(1, 4, 2))
     with pytest.raises(UserError, match="posterior"):
-        Classifier(2, CLASSES).loss(draw, torch.zeros(4, dtype=torch.long), 0)
+        Classifier((2,), CLASSES).loss(draw, torch.zeros(4, dtype=torch.long), 0)
 
 
 WRONG = [
@@ -121,7 +124,7 @@ WRONG = [
 @pytest.mark.parametrize(("keywords", "said"), WRONG, ids=lambda value: str(value))
 def test_numbers_out_of_range_are_refused(keywords, said):
     with pytest.raises(UserError, match=said):
-        Classifier(2, CLASSES, **keywords)
+        Classifier((2,), CLASSES, **keywords)
 
 
 # ---------------------------------------------------------------------------------------------------- end to end

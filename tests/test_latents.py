@@ -11,14 +11,21 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate import latents
 from variate.distributions import NormalMixture
 from variate.errors import UserError
-from variate.latents import Flat, Mixture, Normal, Point, Posterior, Prior
+from variate.models import posteriors, priors
+from variate.models.latents.choosing import held
+from variate.models.latents.flat import Flat
+from variate.models.latents.latent import Draw, Group
+from variate.models.posteriors.point import Point
+from variate.models.posteriors.posterior import Posterior
+from variate.models.priors.mixture import Mixture
+from variate.models.priors.normal import Normal
+from variate.models.priors.prior import Prior
 from variate.registry import registry
 
-POSTERIORS = {n: c for n, c in registry(latents, Posterior).items() if c is not Point}
-PRIORS = registry(latents, Prior)
+POSTERIORS = {n: c for n, c in registry(posteriors, Posterior).items() if c is not Point}
+PRIORS = registry(priors, Prior)
 CLOSED = [name for name in PRIORS if name != "mixture"]  # those with an exact KL divergence
 FEATURES, CONTEXT, SIZE, ROWS = 5, 2, 3, 4
 MANY = 60_000
@@ -38,10 +45,10 @@ class Case:
     def noise(self, samples: int) -> Tensor:
         return torch.randn(samples, ROWS, self.latent.noise_size, dtype=torch.float64)
 
-    def infer(self, samples: int) -> latents.Draw:
+    def infer(self, samples: int) -> Draw:
         return self.latent.infer(self.features, self.context, self.noise(samples))
 
-    def infer_many(self) -> latents.Draw:
+    def infer_many(self) -> Draw:
         with torch.no_grad():
             return self.infer(MANY)
 
@@ -216,8 +223,8 @@ class TestDetachedDensity:
         """Gradients with respect to the bias of μ of log q and of its detached twin, and −Σ L⁻ᵀ ε."""
         noise, bias = case.noise(5), case.latent.posterior.linear.bias
         (group,) = case.latent.infer(case.features, case.context, noise).groups
-        torch.testing.assert_close(group.held().log_prob(group.z), group.log_q)
-        sums = (group.log_q.sum(), group.held().log_prob(group.z).sum())
+        torch.testing.assert_close(held(group.q).log_prob(group.z), group.log_q)
+        sums = (group.log_q.sum(), held(group.q).log_prob(group.z).sum())
         whole, detached = (torch.autograd.grad(s, bias, retain_graph=True)[0][:SIZE] for s in sums)
         covariance = [np.atleast_2d(law.cov) for law in scipy_laws(case.latent.posterior(case.features))]
         factors = np.linalg.cholesky(np.stack(covariance))
@@ -233,9 +240,9 @@ class TestDetachedDensity:
         with torch.no_grad():
             noise = case.noise(2)
         (group,) = case.latent.infer(case.features.detach(), case.context, noise).groups
-        along = torch.autograd.grad(group.held().log_prob(group.z).sum(), group.z, retain_graph=True)[0]
+        along = torch.autograd.grad(held(group.q).log_prob(group.z).sum(), group.z, retain_graph=True)[0]
         through = torch.autograd.grad(group.z, case.latent.posterior.linear.weight, along, retain_graph=True)[0]
-        all_of_it = torch.autograd.grad(group.held().log_prob(group.z).sum(), case.latent.posterior.linear.weight)[0]
+        all_of_it = torch.autograd.grad(held(group.q).log_prob(group.z).sum(), case.latent.posterior.linear.weight)[0]
         torch.testing.assert_close(all_of_it, through)
 
 
@@ -321,8 +328,8 @@ def test_rates_without_a_closed_form_are_estimated_from_the_draws():
     """Where there is nothing better: the mean of log q − log p, one entry per row."""
     z = torch.randn(9, ROWS, 1)
     q, p = torch.distributions.Laplace(0.0, 1.0), torch.distributions.Cauchy(0.0, 1.0)
-    group = latents.Group(z.squeeze(-1), q, p, None, lambda: q)
-    (rate,) = latents.Draw((group,), z).rates_nats()
+    group = Group(z.squeeze(-1), q, p)
+    (rate,) = Draw((group,), z).rates_nats()
     expected = scipy.stats.laplace.logpdf(group.z) - scipy.stats.cauchy.logpdf(group.z)
     np.testing.assert_allclose(rate, expected.mean(0)[:, None], rtol=1e-4)
 

@@ -17,7 +17,8 @@ from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.data.schema import Schema
-from variate.latents import BEND, Diagonal, _flat
+from variate.models.posteriors.diagonal import Diagonal
+from variate.models.scales import BEND, packed
 
 pytestmark = pytest.mark.bits
 
@@ -89,7 +90,7 @@ class NearThePosterior(torch.nn.Module):
         matrices, offsets, covariances = (np.stack(each) for each in zip(*[p.posterior() for p in parts], strict=True))
         lower = torch.from_numpy(1.5 * np.linalg.cholesky(covariances))
         deviation = 2 / np.sqrt(np.diagonal(np.linalg.inv(covariances), axis1=1, axis2=2))
-        spread = BEND * torch.atanh(torch.from_numpy(deviation).log() / BEND) if diagonal else _flat(lower)
+        spread = BEND * torch.atanh(torch.from_numpy(deviation).log() / BEND) if diagonal else packed(lower)
         for name, tensor in (("matrix", torch.from_numpy(matrices)), ("offset", torch.from_numpy(offsets))):
             self.register_buffer(name, tensor.float())
         self.register_buffer("spread", spread.float())

@@ -16,7 +16,7 @@ from variate.data.load import load
 from variate.fitting import Asked, trainer_for
 from variate.folder import RunFolder
 from variate.keeper import Keeping
-from variate.objectives import Terms
+from variate.models.objectives.objective import Scene, Terms
 from variate.processes import Processes
 from variate.train import Trainer
 
@@ -68,7 +68,7 @@ def test_what_is_recorded_is_the_mean_of_the_other_rows():
     objective, valid = learner.step_module.objective, learner.valid_data
     draws = noise.normal(0, "validation", 0, shape=(1, len(valid), learner.model.latent.noise_size))
     with torch.no_grad():
-        terms = objective(*learner.average(valid.batch(slice(None)), draws), 0)[1]
+        terms = objective(Scene(*learner.average(valid.batch(slice(None)), draws)))[1]
     bounds = terms.bound_nats.double().numpy()
     assert left_out == 1 == (~np.isfinite(bounds)).sum()
     expected = bounds[np.isfinite(bounds)].mean() + rows.split(0)[0].schema.log_volume_nats
@@ -82,12 +82,12 @@ def trainer(monkeypatch, bounds: list[list[float]]) -> Trainer:
     learner, epochs = trainer_for(settings, rows, 0, Processes(), None), iter(bounds)
     plain = learner.step_module.objective.forward
 
-    def forged(draw, decoded, step):
-        loss, terms = plain(draw, decoded, step)
+    def forged(scene):
+        loss, terms = plain(scene)
         if not torch.is_inference_mode_enabled():
             return loss, terms
         bound = torch.tensor(next(epochs))
-        return loss, Terms(bound, bound, -bound, torch.zeros(3, 1), bound * 0)
+        return loss, Terms(-bound, torch.zeros(3, 1), bound * 0)
 
     monkeypatch.setattr(learner.step_module.objective, "forward", forged)
     return learner

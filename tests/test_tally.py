@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from variate.data.load import load
-from variate.objectives import Terms
+from variate.models.objectives.objective import Terms
 from variate.processes import Processes
 from variate.tally import Outcome, Tally, in_raw_units, recorded, total_terms
 
 
 def test_the_sum_of_terms_is_over_rows_and_groups():
-    terms = Terms(torch.ones(3), None, torch.arange(3.0), torch.ones(3, 2), None)
+    terms = Terms(torch.arange(3.0), torch.ones(3, 2))
     names, sums = total_terms(terms)
     assert dict(zip(names, sums.tolist(), strict=True)) == {
-        "bound_nats": 3.0,
+        "bound_nats": -9.0,
+        "elbo_nats": -9.0,
         "distortion_nats": 3.0,
         "rate_nats": 6.0,
     }
@@ -55,9 +56,8 @@ def test_a_row_of_probability_zero_leaves_no_mean():
 
 
 def test_the_sum_over_the_first_rows_leaves_the_others_out():
-    terms = Terms(
-        torch.tensor([1.0, 2.0, math.nan]), None, None, torch.tensor([[1.0, 1.0], [2.0, 2.0], [4.0, math.inf]]), None
-    )
+    rates = torch.tensor([[1.0, 1.0], [2.0, 2.0], [4.0, math.inf]])
+    terms = Terms(None, rates, None, torch.tensor([1.0, 2.0, math.nan]))
     assert total_terms(terms, 2)[1].tolist() == [3.0, 6.0] and total_terms(terms, 0)[1].tolist() == [0.0, 0.0]
 
 

@@ -16,7 +16,8 @@ class Adam:
     """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², θ ← θ − η m̂ / (√v̂ + 10⁻⁸)   (Kingma & Ba 2015, algorithm 1).
 
     m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). What ``torch.optim.Adam(fused=True)`` does, without importing torch's
-    compiler, as making one of those does: 2 seconds and 100 MB that nothing here needs.
+    compiler, as making one of those does: 2 seconds and 100 MB that nothing here needs. ``factors``: of the learning
+    rate η, one for each weight, 1 if nothing is said.
 
     >>> weight = nn.Parameter(torch.ones(1))
     >>> weight.grad = torch.full((1,), 5.0)
@@ -25,19 +26,32 @@ class Adam:
     0.75
     """
 
-    def __init__(self, parameters: list[nn.Parameter], betas: tuple[float, float] = (0.9, 0.999)):
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        betas: tuple[float, float] = (0.9, 0.999),
+        factors: list[float] | None = None,
+    ):
         self.parameters, self.betas = parameters, betas
         self.moments = {  # m, v and t of each that is learned
             place: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), dtype=torch.float32, device=p.device))
             for place, p in enumerate(parameters)
             if p.requires_grad
         }
+        alike: dict[float, list[int]] = {}  # factor → the places of the weights that have it
+        for place in self.moments:
+            alike.setdefault(1.0 if factors is None else factors[place], []).append(place)
+        self.alike = alike
 
     @torch.no_grad()
     def step(self, learning_rate: float, skipped: Tensor) -> None:
         """One step down the gradients; if ``skipped``, a number on the device, is 1, nothing changes."""
-        weights = [self.parameters[place] for place in self.moments]
-        rows = [(p, p.grad, *row) for p, row in zip(weights, self.moments.values(), strict=True) if p.grad is not None]
+        for factor, places in self.alike.items():
+            self._step(places, factor * learning_rate, skipped)
+
+    def _step(self, places: list[int], learning_rate: float, skipped: Tensor) -> None:
+        weights = ((place, self.parameters[place]) for place in places)
+        rows = [(p, p.grad, *self.moments[place]) for place, p in weights if p.grad is not None]
         if not rows:
             return
         weights, gradients, means, squares, counts = map(list, zip(*rows, strict=True))

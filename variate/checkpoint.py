@@ -8,9 +8,10 @@ import json
 import math
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,12 +24,14 @@ from variate import config as configuration
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.files import write_atomic
-from variate.model import Model
+from variate.models.model import Model
+from variate.models.objectives.objective import Objective
 from variate.surroundings import apart
 
 __all__ = [
     "FORMAT",
     "MODEL",
+    "OBJECTIVE",
     "Run",
     "check_loadable",
     "check_weights",
@@ -44,13 +47,18 @@ __all__ = [
 
 FORMAT, READABLE = 2, (1, 2)  # format 1 has no layouts, and only labels as context: the defaults say what it meant
 KEY, MODEL = "variate", "model.safetensors"
+OBJECTIVE = "objective."  # in front of the names of an objective's own weights
 LARGEST_WEIGHT = 1e15  # beyond it two of them overflow soon; a unit's spread is 1
 MOST = 1 << 53  # what is counted, at most
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model with all that is needed to use it. ``info``: data name, seed, epoch, step, bound."""
+    """A trained model with all that is needed to use it. ``info``: data name, seed, epoch, step, bound.
+
+    ``objective``: what it was trained with, whose own weights, as a critic's, are its last ones; ``None`` of a model
+    that was put together by hand.
+    """
 
     model: Model
     schema: Schema
@@ -58,10 +66,16 @@ class Run:
     info: dict
     path: Path
     format: int = FORMAT
+    objective: Objective | None = None
 
     @property
     def deterministic(self) -> bool:
-        return self.config["posterior"]["name"] == "point"
+        return not self.model.latent.has_density
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights by name: the model's, and after "objective." those of its objective."""
+        own = {} if self.objective is None else self.objective.state_dict()
+        return self.model.state_dict() | {OBJECTIVE + name: tensor for name, tensor in own.items()}
 
     @property
     def conditional(self) -> bool:
@@ -86,10 +100,10 @@ class Run:
         return next(self.model.parameters()).dtype
 
 
-def save_model(path: Path, model: Model, schema: Schema, config: dict, info: dict) -> None:
+def save_model(path: Path, run: Run) -> None:
     """Write the model file: same weights and configuration, same bytes."""
-    described = {"config": config, "info": info, "schema": schema.to_json()}
-    write_atomic(path, model_file(model.state_dict(), described))
+    described = {"config": run.config, "info": run.info, "schema": run.schema.to_json()}
+    write_atomic(path, model_file(run.tensors(), described))
 
 
 @apart()
@@ -113,9 +127,19 @@ def load(path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -
     if not _is_info(info):
         raise UserError(f"{file} does not say what it was trained on and for how long: it is damaged; make it anew.")
     check_weights(tensors, config, schema, file, modules)
-    model = configuration.build(config, schema, modules=modules)[0]
-    model.load_state_dict(tensors)
-    return Run(model.requires_grad_(False).eval(), schema, config, info, file, described["format"])
+    return replace(_run_of(tensors, schema, config, info, file, modules), format=described["format"])
+
+
+def _run_of(
+    tensors: dict[str, Tensor], schema: Schema, config: dict, info: dict, path: Path, modules: dict | None
+) -> Run:
+    """The configured model and objective with these weights."""
+    model, objective, _ = configuration.build(config, schema, modules=modules)
+    own = {name.removeprefix(OBJECTIVE): value for name, value in tensors.items() if name.startswith(OBJECTIVE)}
+    objective.load_state_dict(own)
+    model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(OBJECTIVE)})
+    parts = (part.requires_grad_(False).eval() for part in (model, objective))
+    return Run(next(parts), schema, config, info, path, objective=next(parts))
 
 
 def check_loadable(schema: Schema, name: str) -> None:
@@ -137,19 +161,21 @@ def check_weights(
     """``UserError`` unless these are weights of the configured model, which is not built for that: a hostile
     configuration allocates nothing."""
     try:
-        model = configuration.build(config, schema, modules=modules, device="meta")[0]
+        model, objective, _ = configuration.build(config, schema, modules=modules, device="meta")
     except UserError as error:
         raise UserError(f"{file} cannot be loaded: {error}") from None
-    _check_tensors(model.state_dict(), tensors, file)
-    for name, _ in model.named_parameters():
+    expected = Run(model, schema, config, {}, file, objective=objective).tensors()
+    _check_tensors(expected, tensors, file)
+    own = (OBJECTIVE + name for name, _ in objective.named_parameters())
+    for name in (*(name for name, _ in model.named_parameters()), *own):
         if bool((tensors[name].abs() > LARGEST_WEIGHT).any()):
             raise UserError(f"{file} holds weights ({name}) that no training comes to: it is damaged or hostile.")
 
 
 def pack(run: Run) -> dict:
     """A run as plain bytes and JSON values, for whoever has to pickle it; ``unpack`` is the inverse."""
-    tensors = {name: tensor.contiguous() for name, tensor in run.model.state_dict().items()}
     described = {"config": run.config, "info": run.info, "schema": run.schema.to_json(), "path": str(run.path)}
+    tensors, described["aliases"] = _stored_once(run.tensors())
     return {"tensors": save(tensors), "described": json.dumps(described)}
 
 
@@ -157,19 +183,36 @@ def pack(run: Run) -> dict:
 def unpack(packed: dict, modules: dict[str, nn.Module] | None = None) -> Run:
     """The run that was packed. What comes out of a pickle is as trustworthy as the pickle: shapes are not checked."""
     described = json.loads(packed["described"])
-    schema = Schema.from_json(described["schema"])
-    model = configuration.build(described["config"], schema, modules=modules)[0]
-    model.load_state_dict(load_bytes(packed["tensors"]))
-    return Run(
-        model.requires_grad_(False).eval(), schema, described["config"], described["info"], Path(described["path"])
-    )
+    schema, tensors = Schema.from_json(described["schema"]), load_bytes(packed["tensors"])
+    tensors |= {name: tensors[stored] for name, stored in described["aliases"].items()}
+    return _run_of(tensors, schema, described["config"], described["info"], Path(described["path"]), modules)
 
 
 def model_file(tensors: dict[str, Tensor], described: dict) -> bytes:
     """The file of these tensors and what is said of them: the same tensors and words, the same bytes."""
-    metadata = json.dumps({"format": FORMAT, **described}, sort_keys=True, separators=(",", ":"))
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(tensors, metadata={KEY: metadata})
+    once, aliases = _stored_once(tensors)
+    described = {"format": FORMAT, **described} | ({"aliases": aliases} if aliases else {})
+    metadata = json.dumps(described, sort_keys=True, separators=(",", ":"))
+    return save(once, metadata={KEY: metadata})
+
+
+def _stored_once(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors that lie in memory of their own, and which name is another's tensor: tied weights are one thing."""
+    first, once, aliases = dict[tuple, str](), dict[str, Tensor](), dict[str, str]()
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        if tensor.numel() and place in first:
+            aliases[name] = first[place]
+            continue
+        first[place] = name
+        once[name] = tensor.detach().cpu().contiguous()
+    return _apart_in_memory(once), aliases
+
+
+def _apart_in_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same, copied where several are views into one, as of a weight of which another is a part."""
+    count = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+    return {n: t.clone() if count[t.untyped_storage().data_ptr()] > 1 else t for n, t in tensors.items()}
 
 
 def read_file(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -178,7 +221,8 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], dict]:
         with _named_in_utf8(path) as place, safe_open(place, framework="pt") as file:
             described = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+            tensors |= {name: tensors[stored] for name, stored in described.get("aliases", {}).items()}
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged or not a file of variate's ({error}): make it anew with `variate fit`."
         ) from None

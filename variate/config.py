@@ -20,7 +20,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from variate import contexts, labellings, latents, likelihoods, networks, noise, objectives
+from variate import contexts, likelihoods, networks, noise
 from variate.data import binarize
 from variate.data.dataset import Dataset
 from variate.data.infer import count_units
@@ -28,7 +28,13 @@ from variate.data.schema import Schema
 from variate.data.shards import pieces
 from variate.errors import UserError, seed_number, suggest
 from variate.files import opened
-from variate.model import Model
+from variate.models import labellings, latents, objectives, posteriors, priors
+from variate.models.labellings import Labelling
+from variate.models.latents.latent import Latent
+from variate.models.model import Model
+from variate.models.objectives.objective import Objective
+from variate.models.posteriors.posterior import Posterior
+from variate.models.priors.prior import Prior
 from variate.networks.layers import ShowAtoms
 from variate.precision import PRECISIONS
 from variate.registry import modules as modules_of
@@ -126,13 +132,13 @@ def registries() -> dict[str, dict[str, type]]:
     return {
         "encoder": network_registry("Encoder"),
         "decoder": network_registry("Decoder"),
-        "latent": registry(latents, latents.Latent),
-        "posterior": registry(latents, latents.Posterior),
-        "prior": registry(latents, latents.Prior),
+        "latent": registry(latents, Latent),
+        "posterior": registry(posteriors, Posterior),
+        "prior": registry(priors, Prior),
         "likelihood": registry(likelihoods, likelihoods.Likelihood),
-        "objective": registry(objectives, objectives.Objective),
+        "objective": registry(objectives, Objective),
         "context": registry(contexts, contexts.Context),
-        "labelling": registry(labellings, labellings.Labelling),
+        "labelling": registry(labellings, Labelling),
     }
 
 
@@ -182,7 +188,7 @@ def _merge(config: dict[str, dict], section: str, values: object) -> None:
     if not isinstance(values, dict):
         raise UserError(f"section {section!r} must hold keys, as in {section}.name = ….")
     if "name" in values and values["name"] != config[section].get("name"):
-        config[section] = {k: v for k, v in config[section].items() if section == "latent" and k == "size"}
+        config[section] = {}
     config[section].update(values)
 
 
@@ -241,7 +247,7 @@ def _told(settings: dict[str, dict], base: dict[str, dict], known: dict[str, dic
         before = dict(base[section])
         if name != before.get("name"):
             overrides.append(f"{section}.name={_toml(name)}")
-            before = {"name": name} | ({"size": before["size"]} if section == "latent" else {})
+            before = {"name": name}
         cls = Training if section == "train" else known.get(section, {}).get(str(name))
         defaults = {} if cls is None else {n: p.default for n, p in inspect.signature(cls).parameters.items()}
         wanted = {key: defaults.get(key, value) for key, value in before.items()} | values
@@ -310,7 +316,7 @@ def _latent(config: dict[str, dict], schema: Schema) -> dict:
 def _may_start_principal(config: dict[str, dict], schema: Schema) -> bool:
     """Whether features end with what the networks read, no column goes without a latent, the code has a law that is
     learned, and the values have a location."""
-    size = config["latent"]["size"]
+    size = config["latent"].get("size")
     enough = isinstance(size, int) and size >= schema.size
     name = config["likelihood"].get("name")
     law = registry(likelihoods, likelihoods.Likelihood).get(str(name))
@@ -351,7 +357,7 @@ def _warmup_steps(config: dict[str, dict], rows: int) -> int:
     """A fifth of a short run, and enough of a long one; none where the code has a law from the start."""
     if config["latent"].get("start") == "principal":
         return 0
-    training = _call(Training, (), config["train"], "train")
+    training = _call(Training, {}, config["train"], "train")
     return min(MOST_WARMUP_STEPS, training.total_epochs(rows) * training.steps_per_epoch(rows) // 5)
 
 
@@ -404,7 +410,7 @@ def build(
     modules: dict[str, nn.Module] | None = None,
     *,
     device: str = "cpu",
-) -> tuple[Model, objectives.Objective, Training]:
+) -> tuple[Model, Objective, Training]:
     """A checked configuration → (model with seeded weights, objective, training settings).
 
     ``modules``: the user's own networks, for those of "encoder" and "decoder" whose name is "own".
@@ -414,34 +420,38 @@ def build(
     _check_keys(config["data"], {"binarize"}, "data")
     scored = model_schema(config, schema)
     with apart(device), noise.seeded(seed_number(seed), "weights"):
-        context = _optional("context", config, known, schema)
-        wide = context.size if context else 0
-        encoder = _encoder(config, known, scored, wide, modules or {})
-        size = config["latent"].get("size")
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 65536:
-            raise UserError(f"latent.size={size!r} must be a whole number within 1..65536.")
-        posterior = _make("posterior", config, known, encoder.features[0], size)
-        latent = _latent_of(config, known, posterior, _make("prior", config, known, size, wide))
-        decoder = _network("decoder", config, known, modules or {}, latent.code_size, scored.tensor_shape, wide)
-        likelihood = _make("likelihood", config, known, decoder.features, scored)
-        labelling = _optional("labelling", config, known, latent.code_size, _class_counts(config, schema))
+        house: dict[str, typing.Any] = {"schema": schema}
+        context = _optional("context", config, known, house)
+        house |= {"schema": scored, "shape": scored.tensor_shape, "context": context.size if context else 0}
+        encoder = _encoder(config, known, house, modules or {})
+        house |= {"features": encoder.features[0]}
+        latent = _latent_of(config, known, house)
+        house |= {"code": latent.code}
+        decoder = _network("decoder", config, known, house, modules or {})
+        likelihood = _make("likelihood", config, known, house | {"features": decoder.features})
+        labelling = _optional("labelling", config, known, house | {"counts": _class_counts(config, schema)})
         shown = encoder if config["encoder"]["name"] == OWN else likelihood.shown(encoder)
         model = Model(shown, latent, decoder, likelihood, context, labelling)
-    objective = _make("objective", config, known)
-    _check_together(config, objective, scored)
-    return model, objective, _call(Training, (), config["train"], "train")
+    with apart(device), noise.seeded(seed_number(seed), "objective"):
+        objective = _make("objective", config, known, house)
+    _check_together(config, model, objective, scored)
+    return model, objective, _call(Training, {}, config["train"], "train")
 
 
-def _latent_of(
-    config: dict[str, dict], known: dict[str, dict[str, type]], posterior: latents.Posterior, prior: latents.Prior
-) -> latents.Latent:
-    """The latent with the keywords that are its own; ``size`` is its parts'."""
+def _latent_of(config: dict[str, dict], known: dict[str, dict[str, type]], house: dict[str, typing.Any]) -> Latent:
+    """The latent; where it is made of a posterior and a prior, ``size`` is theirs."""
     said, cls = config["latent"], known["latent"][_name("latent", config, known)]
+    if not {"posterior", "prior"} & set(_wanted(cls)):
+        return _make("latent", config, known, house)
+    size = said.get("size", DEFAULTS["latent"]["size"])
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= 65536:
+        raise UserError(f"latent.size={size!r} must be a whole number within 1..65536.")
     _check_keys(said, {"name", "size"} | _keywords(cls), "latent")
-    return _call(cls, (posterior, prior), {k: v for k, v in said.items() if k not in ("name", "size")}, "latent")
+    parts = {section: _make(section, config, known, house | {"size": size}) for section in ("posterior", "prior")}
+    return _call(cls, house | parts, {k: v for k, v in said.items() if k not in ("name", "size")}, "latent")
 
 
-def _check_together(config: dict[str, dict], objective: objectives.Objective, scored: Schema) -> None:
+def _check_together(config: dict[str, dict], model: Model, objective: Objective, scored: Schema) -> None:
     """What each makes sense by itself and not with the other."""
     name = {section: said.get("name") for section, said in config.items()}
     if config["latent"].get("start") == "principal" and not _may_start_principal(config, scored):
@@ -450,10 +460,11 @@ def _check_together(config: dict[str, dict], objective: objectives.Objective, sc
             "skip=true, a posterior and a prior that learn a density, and a likelihood of real numbers: use "
             "latent.start=random."
         )
-    if objective.is_bound == (name["posterior"] == "point"):
+    if objective.density not in (None, model.latent.has_density):
+        section = "posterior" if "posterior" in _wanted(type(model.latent)) else "latent"
         raise UserError(
-            f"objective.name={name['objective']} does not go with posterior.name={name['posterior']}: reconstruction "
-            "and point belong together, and nothing else."
+            f"objective.name={name['objective']} does not go with {section}.name={name[section]}: "
+            "reconstruction and point belong together, and nothing else."
         )
     if config["data"].get("binarize") == "expected" and name["likelihood"] != "bernoulli":
         raise UserError(
@@ -470,19 +481,18 @@ def _check_together(config: dict[str, dict], objective: objectives.Objective, sc
 def _encoder(
     config: dict[str, dict],
     known: dict[str, dict[str, type]],
-    scored: Schema,
-    context: int,
+    house: dict[str, typing.Any],
     modules: dict[str, nn.Module],
 ) -> typing.Any:
     """The encoder; where the likelihood has atoms, one of ours is shown them."""
-    atoms = config["likelihood"].get("atoms") or ()
+    atoms, scored = config["likelihood"].get("atoms") or (), house["schema"]
     levels = range(scored.levels or 0)
     if not isinstance(atoms, list | tuple) or not all(type(atom) is int and atom in levels for atom in atoms):
         atoms = ()  # what is wrong with them, the likelihood will say
     if config["encoder"].get("name") == OWN or not atoms:
-        return _network("encoder", config, known, modules, scored.tensor_shape, context)
+        return _network("encoder", config, known, house, modules)
     shape = ShowAtoms.shape(scored.tensor_shape, tuple(atoms))
-    encoder = _network("encoder", config, known, modules, shape, context)
+    encoder = _network("encoder", config, known, house | {"shape": shape}, modules)
     return ShowAtoms(encoder, tuple(atoms), scored.levels or 0)
 
 
@@ -490,21 +500,23 @@ def _network(
     part: str,
     config: dict[str, dict],
     known: dict[str, dict[str, type]],
+    house: dict[str, typing.Any],
     modules: dict[str, nn.Module],
-    *args: object,
 ) -> typing.Any:
     if config[part].get("name") != OWN:
-        return _make(part, config, known, *args)
+        return _make(part, config, known, house)
     if part not in modules:
         kind = config[part].get("kind") or "module"
         raise UserError(f"its {part} is your own {kind}: give it as modules={{'{part}': …}}.")
-    return _make(part, config, known, modules[part], *args)
+    return _make(part, config, known, house | {"module": modules[part]})
 
 
-def _optional(section: str, config: dict[str, dict], known: dict[str, dict[str, type]], *args: object) -> typing.Any:
+def _optional(
+    section: str, config: dict[str, dict], known: dict[str, dict[str, type]], house: dict[str, typing.Any]
+) -> typing.Any:
     """What a model may do without: nothing, where the name is "none"."""
     if config[section].get("name") != "none":
-        return _make(section, config, known, *args)
+        return _make(section, config, known, house)
     _check_keys(config[section], {"name"}, section)
     return None
 
@@ -525,9 +537,11 @@ def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type
     return name
 
 
-def _make(section: str, config: dict[str, dict], known: dict[str, dict[str, type]], *args: object) -> typing.Any:
+def _make(
+    section: str, config: dict[str, dict], known: dict[str, dict[str, type]], house: dict[str, typing.Any]
+) -> typing.Any:
     cls = known[section][_name(section, config, known)]
-    return _call(cls, args, {k: v for k, v in config[section].items() if k != "name"}, section)
+    return _call(cls, house, {k: v for k, v in config[section].items() if k != "name"}, section)
 
 
 def _check_keys(values: dict, allowed: set[str], section: str) -> None:
@@ -542,15 +556,21 @@ def _keywords(cls: Callable) -> set[str]:
     return {n for n, p in inspect.signature(cls).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-def _call(cls: Callable, args: tuple, values: dict, section: str) -> typing.Any:
-    """Call with the keyword-only arguments in ``values``, after checking their names and types."""
+def _wanted(cls: Callable) -> list[str]:
+    """What a class wants from the house: the names of its positional arguments."""
+    return [n for n, p in inspect.signature(cls).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+def _call(cls: Callable, house: dict[str, typing.Any], values: dict, section: str) -> typing.Any:
+    """Call with what it wants from the house, by name, and the keyword-only arguments in ``values``, after checking
+    their names and types."""
     _check_keys(values, _keywords(cls), section)
     hints = typing.get_type_hints(cls if isinstance(cls, type) and cls is Training else cls.__init__)
     checked = {key: _typed(value, hints[key], f"{section}.{key}") for key, value in values.items()}
     for key, value in checked.items():
         _check_range(value, f"{section}.{key}")
     try:
-        return cls(*args, **checked)
+        return cls(**{name: house[name] for name in _wanted(cls)}, **checked)
     except UserError:
         raise
     except (ValueError, RuntimeError, OverflowError) as error:

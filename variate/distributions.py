@@ -57,10 +57,11 @@ class DiagonalNormal(Independent):
 
 
 class StandardNormal(DiagonalNormal):
-    """N(0, I), a ``DiagonalNormal`` to which the divergence is simple; ``zero`` (d,) says shape and device."""
+    """N(0, I), a ``DiagonalNormal`` to which the divergence is simple; ``zero``, (d,) or of any shape, says shape and
+    device."""
 
     def __init__(self, zero: Tensor):
-        super().__init__(zero, torch.ones_like(zero))
+        super().__init__(zero, torch.ones_like(zero), event=zero.dim())
 
 
 class FullNormal(MultivariateNormal):
@@ -98,6 +99,7 @@ class NormalMixture(Distribution):
 
     def __init__(self, logits: Tensor, means: Tensor, scale_tril: Tensor):
         self.logits, self.means, self.scale_tril = logits, means, scale_tril
+        self.noise_size = means.shape[-1] + 1
         super().__init__(logits.shape[:-1], means.shape[-1:], validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -162,7 +164,7 @@ def _kl_full_diagonal(q: FullNormal, p: DiagonalNormal) -> Tensor:
 
 
 def kl_per_unit(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q ‖ p) in nats, (…, units): an entry per unit where both factorise, else one; None if no closed form.
+    """KL(q ‖ p) in nats, (…, *event): an entry per unit where both factorise, else (…, 1); None if no closed form.
 
     >>> q, p = (DiagonalNormal(torch.tensor([m, 0.0]), torch.ones(2)) for m in (2.0, 0.0))
     >>> kl_per_unit(q, p).tolist()
@@ -219,7 +221,7 @@ def kl_of_marginals(q: Distribution, p: Distribution) -> Tensor:
 
 
 class PointMass(Distribution):
-    """A deterministic code: all mass on ``value`` (…, d). It has no density, so no rate and no likelihood.
+    """A deterministic code: all mass on ``value`` (…, *event). It has no density, so no rate and no likelihood.
 
     >>> PointMass(torch.tensor([1.0, 2.0])).rsample_from(torch.randn(2)).tolist()
     [1.0, 2.0]
@@ -227,9 +229,9 @@ class PointMass(Distribution):
 
     arg_constraints = {}  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, value: Tensor):
+    def __init__(self, value: Tensor, event: int = 1):
         self.value = value
-        super().__init__(value.shape[:-1], value.shape[-1:], validate_args=False)
+        super().__init__(value.shape[:-event], value.shape[-event:], validate_args=False)
 
     @property
     def mean(self) -> Tensor:
@@ -240,7 +242,7 @@ class PointMass(Distribution):
         return torch.zeros_like(self.value)
 
     def rsample_from(self, noise: Tensor) -> Tensor:
-        return self.value.expand(noise.shape[:-1] + self.value.shape[-1:])
+        return self.value.expand(noise.shape[: -len(self.event_shape)] + self.event_shape)
 
 
 class JohnsonSU(Distribution):

@@ -267,7 +267,7 @@ def _unit_nats(run: Run, batch: Batch) -> Tensor:
     c = run.model.encode_context(batch.context)
     features = run.model.encoder(batch.input, c)
     pairs = run.model.latent.marginals(features, c)
-    return torch.cat([kl_of_marginals(q, p) for q, p in pairs], dim=-1)
+    return torch.cat([kl_of_marginals(q, p).flatten(1) for q, p in pairs], dim=-1)
 
 
 def active_units(run: Run, data: Dataset, threshold: float = 0.01) -> np.ndarray:

@@ -161,7 +161,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def save(self, path: str | os.PathLike) -> None:
         """Write the model file: safetensors and JSON, whole or not at all."""
         check_is_fitted(self)
-        checkpoint.save_model(Path(path), self.run_.model, self.run_.schema, self.run_.config, self.run_.info)
+        checkpoint.save_model(Path(path), self.run_)
 
     @classmethod
     def load(cls, path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -> Self:
@@ -258,7 +258,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     @property
     def _n_features_out(self) -> int:
-        return self.run_.config["latent"]["size"]
+        return self.run_.model.latent.size
 
     def __getstate__(self) -> dict:
         """The model as safetensors bytes and JSON, in a pickle for those who trust pickles. A stream starts anew."""
@@ -378,7 +378,7 @@ def _asked(run: Run) -> dict[str, Any]:
     recipe, said = config.as_said(run.config, run.schema)
     usual = "autoencoder" if run.deterministic else config.default_recipe(run.schema)
     overrides = [text for text in said if not text.startswith("latent.size=")]
-    latent_dim = run.config["latent"]["size"] if len(overrides) < len(said) else None
+    latent_dim = run.config["latent"].get("size") if len(overrides) < len(said) else None
     if run.conditional and set(run.config["context"]) == {"name"}:
         overrides = [text for text in overrides if not text.startswith("context.name=")]
     epochs, training = None, run.config["train"]

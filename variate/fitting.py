@@ -73,7 +73,7 @@ def _assembled(
     start.start_at(model, train_rows)
     name, place = settings["data"]["binarize"], group.device
     valid_rows = valid_rows.binarized(name)
-    step = train.Step(model, objective).to(place)
+    step = train.Step(model, objective, len(train_rows)).to(place)
     return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name, group)
 
 
@@ -130,7 +130,8 @@ def snapshot(trainer: train.Trainer, settings: dict, data: str, path: Path = UNS
     info |= {"epoch": trainer.best_epoch, "step": trainer.step}
     info |= says_words(trainer.train_data.schema.class_names, trainer.train_data.words)
     model = copy.deepcopy(trainer.average).cpu().requires_grad_(False).eval()
-    return Run(model, trainer.train_data.schema, settings, info, path)
+    objective = copy.deepcopy(trainer.step_module.objective).cpu().requires_grad_(False).eval()
+    return Run(model, trainer.train_data.schema, settings, info, path, objective=objective)
 
 
 def fit_prior(run: Run, rows: Dataset) -> bool:
@@ -173,7 +174,7 @@ class Stream:
         _check_known(self.settings, rows)
         self.trainer = _assembled(self.settings, rows, rows, seed, Processes(device=device_of(device)), modules)
         if before is not None:
-            self.trainer.restart_from(before.model)
+            self.trainer.restart_from(before.model, before.objective)
 
     @apart()
     def learn(self, rows: Dataset) -> Run:

@@ -124,8 +124,8 @@ def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
 
     def both(batch: Batch) -> Tensor:
         c = run.model.encode_context(batch.context)
-        groups = [q for q, _ in run.model.latent.marginals(run.model.encoder(batch.input, c), c)]
-        return torch.stack([torch.cat([getattr(q, part) for q in groups], -1) for part in ("mean", "stddev")], 1)
+        cells = [q for q, _ in run.model.latent.marginals(run.model.encoder(batch.input, c), c)]
+        return torch.cat([torch.stack([q.mean.flatten(1), q.stddev.flatten(1)], 1) for q in cells], dim=-1)
 
     found = in_chunks(both, run, data, "Embedding")
     return found[:, 0], found[:, 1]

@@ -94,7 +94,7 @@ class Keeper:
     def keep(self, run: Run | None) -> None:
         """Write the model file."""
         if self.folder is not None and run is not None:
-            checkpoint.save_model(self.folder.model, run.model, run.schema, run.config, run.info)
+            checkpoint.save_model(self.folder.model, run)
 
     def _unless_full(self, write: Callable[[], None]) -> bool:
         """Whether there was space for it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
-from variate.model import Model
+from variate.models.model import Model
 
 __all__ = ["some_of", "start_at"]
 

@@ -27,6 +27,7 @@ def capture(trainer: "Trainer") -> dict:
     """A copy of everything that training changes: tensors under "tensors", plain numbers under "numbers"."""
     tensors = {f"model.{k}": v for k, v in trainer.model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in trainer.average.state_dict().items()}
+    tensors |= {f"objective.{k}": v for k, v in trainer.step_module.objective.state_dict().items()}
     tensors |= {f"adam.{k}": v for k, v in trainer.optimizer.state().items()}
     numbers = {name: getattr(trainer, name) for name in NUMBERS}
     numbers |= {name: getattr(trainer.tally, name) for name in TALLIED}
@@ -44,12 +45,13 @@ def to_save(trainer: "Trainer") -> dict:
 
 def restore(trainer: "Trainer", state: dict) -> None:
     """The inverse of ``capture`` and of ``to_save``."""
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "adam": {}, "start": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "objective": {}, "adam": {}, "start": {}}
     for name, value in state["tensors"].items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
     trainer.model.load_state_dict(parts["model"])
     trainer.average.load_state_dict(parts["average"])
+    trainer.step_module.objective.load_state_dict(parts["objective"])
     trainer.optimizer.load(parts["adam"])
     for name in NUMBERS:
         setattr(trainer, name, (ADDED | state["numbers"])[name])

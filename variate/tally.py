@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from variate.data.schema import Schema
-from variate.objectives import Terms
+from variate.models.objectives.objective import Terms
 from variate.processes import Processes
 
 __all__ = ["Outcome", "Tally", "in_raw_units", "means", "recorded", "total_terms"]
@@ -89,7 +89,7 @@ def total_terms(terms: Terms, rows: int | None = None) -> tuple[list[str], Tenso
 
     Rates are summed over groups.
     """
-    known = {name: value for name, value in terms._asdict().items() if value is not None}
+    known = terms.named()
     return list(known), torch.stack([v if v.dim() == 1 else v.sum(-1) for v in known.values()])[:, :rows].sum(-1)
 
 

@@ -17,9 +17,9 @@ from variate.config import SCHEDULES, Training
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.errors import UserError, seed_number
-from variate.model import Model
+from variate.models.model import Model
+from variate.models.objectives.objective import Objective, Scene, Terms
 from variate.networks.own import Own, drawing
-from variate.objectives import Objective, Terms
 from variate.processes import Processes
 from variate.progress import Progress
 from variate.stopping import Clock, asked_to_stop
@@ -42,29 +42,37 @@ class Interrupted(KeyboardInterrupt):
 class Step(nn.Module):
     """(batch, noise, step) → (loss, Terms): the one thing that is differentiated, distributed or compiled.
 
-    noise: standard normal (samples, B, noise_size). Use it from your own loop:
+    noise: standard normal (samples, B, noise_size): what the latent takes, then what the objective takes. ``rows``: of
+    the training set, for an objective that asks. Use it from your own loop:
 
     >>> from variate import config
     >>> from variate.data.load import load
     >>> rows = load(torch.randn(20, 3).numpy())
     >>> model, objective, _ = config.build(config.resolve(config.load_recipe("vector"), rows), rows.schema)
     >>> step = Step(model, objective)
-    >>> loss, terms = step(rows.batch(slice(0, 8)), torch.randn(1, 8, model.latent.noise_size), 0)
+    >>> loss, terms = step(rows.batch(slice(0, 8)), torch.randn(1, 8, step.noise_size), 0)
     >>> loss.backward()
     >>> terms.elbo_nats.shape
     torch.Size([8])
     """
 
-    def __init__(self, model: Model, objective: Objective):
+    def __init__(self, model: Model, objective: Objective, rows: int | None = None):
         super().__init__()
-        self.model, self.objective = model, objective
+        self.model, self.objective, self.rows = model, objective, rows
+        self.noise_size = model.latent.noise_size + objective.noise_size
+
+    def scene(self, model: Model, batch: Batch, noise: Tensor, step: Tensor | int) -> Scene:
+        """What the objective sees, in the model or in an average of it."""
+        own = [model.latent.noise_size, self.objective.noise_size]
+        for_latent, for_objective = noise.split(own, dim=-1)
+        return Scene(*model(batch, for_latent), step, model, batch, for_objective, self.rows)
 
     def forward(self, batch: Batch, noise: Tensor, step: Tensor | int) -> tuple[Tensor, Terms]:
-        draw, decoded = self.model(batch, noise)
-        rows, terms = self.objective(draw, decoded, step)
+        scene = self.scene(self.model, batch, noise, step)
+        rows, terms = self.objective(scene)
         loss = rows.mean() if batch.weight is None else (rows * batch.weight).sum() / batch.weight.sum()
         if self.model.labelling is not None and batch.context is not None:
-            loss = loss + self.model.labelling.loss(draw, batch.context, step)
+            loss = loss + self.model.labelling.loss(scene.draw, batch.context, step)
         return loss, terms
 
 
@@ -102,7 +110,9 @@ class Trainer:
         # (average, what it is the average of): looked up once, because walking a model takes as long as a small layer
         self.averaged = list(zip(self.average.parameters(), self.model.parameters(), strict=True))
         self.copied = list(zip(self.average.buffers(), self.model.buffers(), strict=True))
-        self.optimizer = Adam(self.parameters, self.training.betas)
+        own = {id(parameter) for parameter in self.step_module.objective.parameters()}
+        factors = [self.step_module.objective.rate_factor if id(p) in own else 1.0 for p in self.parameters]
+        self.optimizer = Adam(self.parameters, self.training.betas, factors)
         rows = len(self.train_data)
         self.steps_per_epoch, self.total_epochs = self.training.steps_per_epoch(rows), self.training.total_epochs(rows)
         self.batch_size = min(self.training.batch_size, rows)
@@ -267,7 +277,7 @@ class Trainer:
     def _differentiate(self, index: Tensor, part: slice, count: int) -> tuple[list[str], Tensor]:
         """The gradient of this part of a batch is added to the weights'; names and sums of its first rows' terms."""
         batch = self.drawn_from.batch(index, self.redrawn, self.seed, self.step, part=part)
-        shape = (self.step_module.objective.samples, len(index), self.model.latent.noise_size)
+        shape = (self.step_module.objective.samples, len(index), self.step_module.noise_size)
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)[:, part]
         with drawing(self.own_networks, self.seed, "own networks", self.step, part.start):
             loss, terms = self.differentiated(batch, draws, self.step)
@@ -291,7 +301,7 @@ class Trainer:
         if self.model.labelling is not None or self.own_networks:  # one's own may also change when they are tried
             return True
         index = torch.zeros(1, dtype=torch.int64, device=self.device)
-        shape = (self.step_module.objective.samples, 1, self.model.latent.noise_size)
+        shape = (self.step_module.objective.samples, 1, self.step_module.noise_size)
         draws = torch.zeros(shape, dtype=torch.float32, device=self.device)
         with learning(self.training.precision):
             loss, _ = self.step_module(self.drawn_from.batch(index, self.redrawn, 0), draws, 0)
@@ -397,13 +407,14 @@ class Trainer:
         part = slice(self.group.rank, None, self.group.count)
         rows = max(1, min(VALIDATION_ROWS, VALIDATION_VALUES // self.valid_data.schema.size))
         for chunk, index in enumerate(torch.arange(len(self.valid_data), device=self.device).split(rows)):
-            shape = (objective.samples, len(index), self.model.latent.noise_size)
+            shape = (objective.samples, len(index), self.step_module.noise_size)
             draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)[:, part]
             batch = self.valid_data.batch(index, part=part)
-            finite, terms = _with_bound(objective(*self.average(batch, draws), self.step)[1])
+            scene = self.step_module.scene(self.average, batch, draws, self.step)
+            finite, terms = _with_bound(objective(scene)[1])
             names, sums = total_terms(terms)
             if not bool(sums.isfinite().all()):  # finite rows may add up to more than they can be each
-                names, sums = total_terms(Terms(*(None if v is None else v.double() for v in terms)))
+                names, sums = total_terms(terms.changed(Tensor.double))
             totals = totals + sums.cpu().double()
             left_out += index[part][~finite].tolist()
         self.left_out = left_out
@@ -412,8 +423,9 @@ class Trainer:
         terms_of_rows = means(dict(zip(names, found, strict=True)) | {"rows": rows})
         return in_raw_units(terms_of_rows, self.train_data.schema), int(missing)
 
-    def restart_from(self, model: Model) -> None:
-        """Go on with another model's weights, with moments and averages of their own."""
+    def restart_from(self, model: Model, objective: Objective) -> None:
+        """Go on with another model's weights, and its objective's, with moments and averages of their own."""
+        self.step_module.objective.load_state_dict(objective.state_dict())
         self.model.load_state_dict(model.state_dict())
         self.average.load_state_dict(model.state_dict())
 
@@ -429,5 +441,4 @@ def _with_bound(terms: Terms) -> tuple[Tensor, Terms]:
     watched = terms.squared_error if terms.bound_nats is None else terms.bound_nats
     assert watched is not None
     finite = watched.isfinite()
-    kept = (None if v is None else torch.where(finite.view(-1, *[1] * (v.dim() - 1)), v, 0.0) for v in terms)
-    return finite, Terms(*kept)
+    return finite, terms.changed(lambda v: torch.where(finite.view(-1, *[1] * (v.dim() - 1)), v, 0.0))

@@ -226,7 +226,7 @@ class _Trial:
     def reload(self) -> None:
         run = checkpoint.load(self.run.path)
         copy = self.folder / "copy.safetensors"
-        checkpoint.save_model(copy, run.model, run.schema, run.config, run.info)
+        checkpoint.save_model(copy, run)
         _same_bytes(run.path, copy)
 
     def sample(self) -> None:

@@ -111,7 +111,7 @@ def _finite(number: float) -> float | None:
 
 def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """The same figure of simple models fitted to the same training rows: PCA's error, or bits/dim by name."""
-    size, whole, test = run.config["latent"]["size"], test, test.some()
+    size, whole, test = run.model.latent.size, test, test.some()
     if len(test) < len(whole):
         say(f"the simple models are measured on {len(test):,} of the {len(whole):,} rows, as many as fit into memory")
     if run.deterministic:

@@ -129,7 +129,11 @@ class _Place:
             raise UserError("there is nothing to resume without a run folder: say which with out.")
         found = self.folder.load_state() if self.group.rank == 0 else None
         captured, settings, schema = self.group.from_first(found)
-        weights = {name[len("model.") :]: value for name, value in captured["tensors"].items() if name[:6] == "model."}
+        weights = {
+            name.removeprefix("model."): value
+            for name, value in captured["tensors"].items()
+            if name.startswith(("model.", checkpoint.OBJECTIVE))
+        }
         checkpoint.check_weights(weights, settings, schema, self.folder.state, self.modules)
         return captured, settings, schema
 
@@ -169,7 +173,7 @@ def _announcement(whole: Dataset, settings: dict, trainer: train.Trainer) -> str
         f"{whole.name}: {len(trainer.train_data):,} rows to train on, {len(trainer.valid_data):,} to validate, "
         f"{whole.schema.describe()}\n"
         f"{settings['encoder']['name']} encoder, {settings['decoder']['name']} decoder, {weights:,} weights; "
-        f"{settings['latent']['size']} latents; likelihood {likelihood}; objective {objective}"
+        f"{trainer.model.latent.size} latents; likelihood {likelihood}; objective {objective}"
     )
 
 
@@ -199,7 +203,7 @@ def _say_how_it_ended(trainer: train.Trainer, keeper: Keeper) -> None:
 def _without_bound(trainer: train.Trainer) -> str:
     """How many validation rows the epochs were not compared by, and the value that is farthest out in one of them."""
     count, rows = trainer.best_left_out, trainer.valid_data
-    what = "log p" if trainer.step_module.objective.is_bound else "squared error"
+    what = "log p" if trainer.model.latent.has_density else "squared error"
     said = f"{count:,} of {len(rows):,} validation rows {'has' if count == 1 else 'have'} no finite {what}"
     if trainer.left_out:
         values = rows.values[torch.tensor(trainer.left_out[:1])].double().flatten()

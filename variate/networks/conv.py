@@ -115,14 +115,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """code (N, d), c or None → features (N, F, *⌈spatial/2⌉): dense layers, then blocks at every size up to half.
+    """code (N, *code), c or None → features (N, F, *⌈spatial/2⌉): dense layers, then blocks at every size up to half.
 
     ``channels`` and ``blocks`` are those at quarter and at half size; deeper, they are those at quarter size.
     """
 
     def __init__(
         self,
-        code: int,
+        code: tuple[int, ...],
         shape: tuple[int, ...],
         context: int,
         *,
@@ -136,7 +136,7 @@ class Decoder(nn.Module):
         dims, (wide, narrow) = len(shape) - 1, channels
         half, *deeper = _sizes(shape[1:], most_places)
         self.first = (*deeper[-1], wide)
-        self.dense = nn.Linear(code, hidden, dtype=torch.float32)
+        self.dense = nn.Linear(math.prod(code), hidden, dtype=torch.float32)
         self.film = Film(hidden, context)
         self.spread = nn.Linear(hidden, math.prod(self.first), dtype=torch.float32)
         coarse = self._stage(wide, blocks[0], dims)
@@ -153,6 +153,6 @@ class Decoder(nn.Module):
         return [*(_Block(channels, dims) for _ in range(depth)), nn.ReLU()]
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
-        h = self.spread(self.film(F.relu(self.dense(code)), context))
+        h = self.spread(self.film(F.relu(self.dense(code.flatten(1))), context))
         h = h.view(-1, *self.first).movedim(-1, 1)
         return self.fine(self.up(self.coarse(h)))

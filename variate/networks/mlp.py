@@ -64,11 +64,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """code (N, d), c (N, C) or None → features (N, F)."""
+    """code (N, *code), c (N, C) or None → features (N, F)."""
 
     def __init__(
         self,
-        code: int,
+        code: tuple[int, ...],
         shape: tuple[int, ...],
         context: int,
         *,
@@ -77,8 +77,8 @@ class Decoder(nn.Module):
         skip: bool = False,
     ):
         super().__init__()
-        self.layers = _Layers(code, context, hidden, activation, skip)
+        self.layers = _Layers(math.prod(code), context, hidden, activation, skip)
         self.features = self.layers.features
 
     def forward(self, code: Tensor, context: Tensor | None) -> Tensor:
-        return self.layers(code, context)
+        return self.layers(code.flatten(1), context)

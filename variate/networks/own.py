@@ -99,14 +99,14 @@ class Encoder(Own):
 
 
 class Decoder(Own):
-    """code (N, d) and, for a conditional model, c (N, C) → (N, F), (N, F, places…), (N, *shape) or (N, D) flattened.
+    """code (N, *code) and, if conditional, c (N, C) → (N, F), (N, F, places…), (N, *shape) or (N, D) flattened.
 
     The likelihood's own linear layer, the same at every place, makes its parameters of them.
     """
 
-    def __init__(self, module: object, code: int, shape: tuple[int, ...], context: int, *, kind: str = ""):
+    def __init__(self, module: object, code: tuple[int, ...], shape: tuple[int, ...], context: int, *, kind: str = ""):
         super().__init__(module, "decoder")
-        found = self._try((code,), context)
+        found = self._try(code, context)
         whole = len(found) == 1 < len(shape) and found[0] == math.prod(shape)
         self.features = shape if whole else found
         if len(self.features) not in (1, len(shape)):

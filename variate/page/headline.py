@@ -14,11 +14,13 @@ def summary(found: Findings) -> str:
     likelihood = config["likelihood"]
     details = ", ".join(f"{k} {v}" for k, v in likelihood.items() if k != "name")
     noise = f"{likelihood['name'].replace('_', ' ')} likelihood{f' ({details})' if details else ''}"
-    units = config["latent"]["size"]
+    units = run.model.latent.size
     networks = f"{config['encoder']['name']} encoder, {config['decoder']['name']} decoder"
     parts = [f"{networks}, {units} latent unit{'s' if units > 1 else ''}"]
     if not run.deterministic:
-        parts += [f"{config['posterior']['name']} posterior, {config['prior']['name']} prior, {noise}"]
+        laws = [part for part in ("posterior", "prior") if hasattr(run.model.latent, part)]  # of a latent made of them
+        named = ", ".join(f"{config[part]['name']} {part}" for part in laws or ["latent"])
+        parts += [f"{named}, {noise}"]
     if run.binarize != "none":
         parts += [f"values binarised ({run.binarize})"]
     article = "A conditional" if run.conditional else "An" if run.deterministic else "A"

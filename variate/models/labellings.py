@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from variate.errors import UserError
-from variate.latents import Draw
+from variate.models.latents.latent import Draw
 
 __all__ = ["Classifier", "Labelling"]
 
@@ -44,13 +44,13 @@ class Classifier(Labelling):
     the posterior's own standard deviation σ, so that x may be anything; the third is the entropy term of Grandvalet &
     Bengio (2004), kept from calling all rows the same by p̄, the batch's mean of p(·|z).
 
-    >>> Classifier(2, (50, 50))(torch.zeros(7, 4, 2)).shape
+    >>> Classifier((2,), (50, 50))(torch.zeros(7, 4, 2)).shape
     torch.Size([7, 4, 2])
     """
 
     def __init__(
         self,
-        code: int,
+        code: tuple[int, ...],
         counts: tuple[int, ...],
         *,
         hidden: tuple[int, ...] = (256, 256),
@@ -68,7 +68,7 @@ class Classifier(Labelling):
                 raise UserError(f"labelling.{name}={number} must be a finite number, at least 0.")
         if any(width < 1 for width in hidden):
             raise UserError(f"labelling.hidden={list(hidden)}: every layer needs at least one unit.")
-        widths = (code, *hidden)
+        widths = (math.prod(code), *hidden)
         layers = [layer for a, b in zip(widths, hidden, strict=False) for layer in (_dense(a, b), nn.ReLU())]
         self.layers = nn.Sequential(*layers, _dense(widths[-1], len(counts)))
         frequencies = torch.tensor(counts, dtype=torch.float32) + 1
@@ -77,7 +77,7 @@ class Classifier(Labelling):
         self.rampup_steps, self.rows = rampup_steps, rows
 
     def forward(self, code: Tensor) -> Tensor:
-        return self.layers(code)
+        return self.layers(code.flatten(2))
 
     def loss(self, draw: Draw, labels: Tensor, step: Tensor | int) -> Tensor:
         z, q = _places(draw)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from variate.data.batch import Batch
-from variate.labellings import Labelling
-from variate.latents import Draw, Latent, mean_of_samples
 from variate.likelihoods import Likelihood
+from variate.models.labellings import Labelling
+from variate.models.latents.latent import Draw, Latent, mean_of_samples
 from variate.once import once
 
 __all__ = ["Decoded", "Model"]
