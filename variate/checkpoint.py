@@ -138,8 +138,9 @@ def _run_of(
     own = {name.removeprefix(OBJECTIVE): value for name, value in tensors.items() if name.startswith(OBJECTIVE)}
     objective.load_state_dict(own)
     model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(OBJECTIVE)})
-    parts = (part.requires_grad_(False).eval() for part in (model, objective))
-    return Run(next(parts), schema, config, info, path, objective=next(parts))
+    model.requires_grad_(False).eval()
+    objective.requires_grad_(False).eval()
+    return Run(model, schema, config, info, path, objective=objective)
 
 
 def check_loadable(schema: Schema, name: str) -> None:

@@ -566,11 +566,13 @@ def _call(cls: Callable, house: dict[str, typing.Any], values: dict, section: st
     their names and types."""
     _check_keys(values, _keywords(cls), section)
     hints = typing.get_type_hints(cls if isinstance(cls, type) and cls is Training else cls.__init__)
-    checked = {key: _typed(value, hints[key], f"{section}.{key}") for key, value in values.items()}
+    checked: dict[str, typing.Any] = {
+        key: _typed(value, hints[key], f"{section}.{key}") for key, value in values.items()
+    }
     for key, value in checked.items():
         _check_range(value, f"{section}.{key}")
     try:
-        return cls(**{name: house[name] for name in _wanted(cls)}, **checked)
+        return cls(**{name: house[name] for name in _wanted(cls)} | checked)
     except UserError:
         raise
     except (ValueError, RuntimeError, OverflowError) as error:

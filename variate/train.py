@@ -65,7 +65,8 @@ class Step(nn.Module):
         """What the objective sees, in the model or in an average of it."""
         own = [model.latent.noise_size, self.objective.noise_size]
         for_latent, for_objective = noise.split(own, dim=-1)
-        return Scene(*model(batch, for_latent), step, model, batch, for_objective, self.rows)
+        draw, decoded = model(batch, for_latent)
+        return Scene(draw, decoded, step, model, batch, for_objective, self.rows)
 
     def forward(self, batch: Batch, noise: Tensor, step: Tensor | int) -> tuple[Tensor, Terms]:
         scene = self.scene(self.model, batch, noise, step)
@@ -423,9 +424,10 @@ class Trainer:
         terms_of_rows = means(dict(zip(names, found, strict=True)) | {"rows": rows})
         return in_raw_units(terms_of_rows, self.train_data.schema), int(missing)
 
-    def restart_from(self, model: Model, objective: Objective) -> None:
+    def restart_from(self, model: Model, objective: Objective | None) -> None:
         """Go on with another model's weights, and its objective's, with moments and averages of their own."""
-        self.step_module.objective.load_state_dict(objective.state_dict())
+        if objective is not None:
+            self.step_module.objective.load_state_dict(objective.state_dict())
         self.model.load_state_dict(model.state_dict())
         self.average.load_state_dict(model.state_dict())
 

@@ -66,9 +66,9 @@ class Terms:
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Terms":
         """The same with every tensor as ``change`` makes it."""
-        known = (self.distortion_nats, self.rate_nats, self.squared_error, self.tighter_nats)
-        others = {name: change(value) for name, value in self.others.items()}
-        return Terms(*(None if value is None else change(value) for value in known), others)
+        known = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        changed = {name: change(value) for name, value in known.items() if name != "elbo_nats"}
+        return Terms(**changed, others={name: change(value) for name, value in self.others.items()})
 
 
 class Objective(nn.Module):
