@@ -9,8 +9,7 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: else one of sci
 from jaxtyping import install_import_hook  # noqa: E402
 
 # Before anything imports variate: the annotations of the mathematical modules become checks (an int is a float).
-CHECKED = """contexts distributions estimate inference latents likelihoods logistics model networks noise
-objectives""".split()
+CHECKED = "contexts estimate inference latents model models networks noise objectives".split()
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook([f"variate.{name}" for name in CHECKED], CHECKER)
 

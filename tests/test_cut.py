@@ -18,11 +18,12 @@ from variate.checkpoint import Run
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.data.schema import Schema
-from variate.distributions import DiagonalNormal
 from variate.errors import UserError
 from variate.latents import Diagonal, Draw, Flat, Latent, Standard, group
-from variate.likelihoods import Gaussian, Likelihood
 from variate.model import Model
+from variate.models.laws.normals import DiagonalNormal
+from variate.models.likelihoods.gaussian import Gaussian
+from variate.models.likelihoods.likelihood import Likelihood
 from variate.networks import mlp
 from variate.objectives import Elbo, Iwae
 from variate.train import Step

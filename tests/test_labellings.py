@@ -12,10 +12,10 @@ from scipy import stats
 import variate
 from variate import labellings
 from variate.data.load import load
-from variate.distributions import DiagonalNormal
 from variate.errors import UserError
 from variate.labellings import Classifier, Labelling
 from variate.latents import Draw, Flat, Point, Standard, group
+from variate.models.laws.normals import DiagonalNormal
 from variate.registry import registry
 
 REGISTRY = registry(labellings, Labelling)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from variate import latents
-from variate.distributions import NormalMixture
 from variate.errors import UserError
 from variate.latents import Flat, Mixture, Normal, Point, Posterior, Prior
+from variate.models.laws.normals import NormalMixture
 from variate.registry import registry
 
 POSTERIORS = {n: c for n, c in registry(latents, Posterior).items() if c is not Point}

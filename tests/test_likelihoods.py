@@ -12,11 +12,18 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from variate import likelihoods
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
-from variate.likelihoods import Likelihood
+from variate.models import likelihoods
+from variate.models.likelihoods.bernoulli import Bernoulli
+from variate.models.likelihoods.categorical import Categorical
+from variate.models.likelihoods.defaults import default_for
+from variate.models.likelihoods.discretized_logistic import DiscretizedLogistic
+from variate.models.likelihoods.gaussian import Gaussian
+from variate.models.likelihoods.johnson_su import JohnsonSu
+from variate.models.likelihoods.likelihood import Likelihood
+from variate.models.likelihoods.student_t import StudentT
 from variate.registry import registry
 
 REGISTRY = registry(likelihoods, Likelihood)
@@ -401,7 +408,7 @@ class TestBernoulli:
     @pytest.mark.parametrize("levels", [3, 256, None])
     def test_grey_data_is_refused_with_the_remedy(self, levels):
         with pytest.raises(UserError, match="binaris"):
-            likelihoods.Bernoulli((FEATURES,), Schema(VECTOR, "uint8", levels=levels))
+            Bernoulli((FEATURES,), Schema(VECTOR, "uint8", levels=levels))
 
 
 KINDS = {"levels": Schema(VECTOR, "uint8", levels=2), "counts": COUNTS, "reals": Schema(VECTOR, "float64", **REAL)}
@@ -423,7 +430,7 @@ def test_values_of_another_kind_are_refused_with_a_remedy(name, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_default_suits_the_data(kind):
-    section = likelihoods.default_for(KINDS[kind], torch.zeros(10, *VECTOR, dtype=torch.uint8))
+    section = default_for(KINDS[kind], torch.zeros(10, *VECTOR, dtype=torch.uint8))
     REGISTRY[section.pop("name")]((FEATURES,), KINDS[kind], **section)
 
 
@@ -480,7 +487,7 @@ class TestStart:
 
     def test_of_values_far_out(self):
         rows = torch.distributions.Cauchy(torch.tensor([1.0, -2.0, 0.0]), torch.tensor([1.0, 0.1, 9.0])).sample((999,))
-        places = likelihoods.JohnsonSu.suited(lambda: rows)
+        places = JohnsonSu.suited(lambda: rows)
         schema = Schema(VECTOR, "float64", **REAL)
         likelihood, parameters = started("johnson_su", schema, rows, **{k: tuple(v) for k, v in places.items()})
         below = (rows < likelihood.point(parameters)).double().mean(0)
@@ -544,7 +551,7 @@ class TestStudentT:
     @pytest.mark.parametrize("dof", [0.0, -1.0, math.nan, 101.0, 1e-320, "fixed"])
     def test_impossible_degrees_of_freedom_are_refused(self, dof):
         with pytest.raises(UserError, match="dof"):
-            likelihoods.StudentT((FEATURES,), self.schema, dof=dof)
+            StudentT((FEATURES,), self.schema, dof=dof)
 
     @pytest.mark.parametrize("name", ["student_t", "laplace"])
     def test_impossible_scales_are_refused(self, name):
@@ -558,7 +565,7 @@ class TestJohnsonSu:
 
     def test_far_out_it_is_exact_in_single_precision(self):
         """On both sides of the middle, also where a float32's square is infinite: there arcsinh t is ± log |2t|."""
-        likelihood = likelihoods.JohnsonSu((FEATURES,), Schema((1,), "float32"), sigma=1.0, width=(1e-3,))
+        likelihood = JohnsonSu((FEATURES,), Schema((1,), "float32"), sigma=1.0, width=(1e-3,))
         x = torch.tensor([-5.0, 0.0, 1e-9, 5.0, -1e25, 1e25]).reshape(-1, 1)
         found = likelihood.log_prob(torch.full((6, 1, 1), 0.5), x)
         near = scipy.stats.johnsonsu(-0.5, 1, 0, 1e-3).logpdf(x[:4].double())
@@ -576,7 +583,7 @@ class TestJohnsonSu:
         rows = torch.from_numpy(
             scipy.stats.cauchy.rvs(size=(500, 3), random_state=rng) * [1.0, 20.0, 0.01] + [0, 5, -3]
         )
-        found = likelihoods.JohnsonSu.suited(lambda: rows)
+        found = JohnsonSu.suited(lambda: rows)
         low, centre, high = np.quantile(rows, (0.25, 0.5, 0.75), axis=0)
         np.testing.assert_allclose(found["centre"], centre)
         np.testing.assert_allclose(found["width"], 3 * (high - low) / (2 * scipy.stats.norm.ppf(0.75)), rtol=1e-6)
@@ -585,7 +592,7 @@ class TestJohnsonSu:
         """Of columns whose middle half, or all of them, are one value."""
         rows = torch.zeros(100, 2)
         rows[:4, 0] = torch.tensor([8.0, -8.0, 2.0, 2.0])
-        np.testing.assert_allclose(likelihoods.JohnsonSu.suited(lambda: rows)["width"], [3 * 0.2, 3.0])
+        np.testing.assert_allclose(JohnsonSu.suited(lambda: rows)["width"], [3 * 0.2, 3.0])
 
     @pytest.mark.parametrize(
         "keywords",
@@ -593,12 +600,12 @@ class TestJohnsonSu:
     )
     def test_impossible_places_are_refused(self, keywords):
         with pytest.raises(UserError, match=next(iter(keywords))):
-            likelihoods.JohnsonSu((FEATURES,), self.schema, **keywords)
+            JohnsonSu((FEATURES,), self.schema, **keywords)
 
 
 def test_a_categorical_over_too_many_levels_is_refused():
     with pytest.raises(UserError, match="discretized_logistic"):
-        likelihoods.Categorical((FEATURES,), Schema(VECTOR, "uint16", levels=65536))
+        Categorical((FEATURES,), Schema(VECTOR, "uint16", levels=65536))
 
 
 class TestGaussianSigma:
@@ -650,7 +657,7 @@ class TestGaussianSigma:
     @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, "smallest"])
     def test_impossible_sigmas_are_refused(self, sigma):
         with pytest.raises(UserError, match="sigma"):
-            likelihoods.Gaussian((FEATURES,), CASES["gaussian, fixed"][2], sigma=sigma)
+            Gaussian((FEATURES,), CASES["gaussian, fixed"][2], sigma=sigma)
 
 
 def test_one_component_is_the_plain_discretised_logistic():
@@ -666,12 +673,12 @@ def test_one_component_is_the_plain_discretised_logistic():
 @pytest.mark.parametrize("atoms", [(-1,), (5,), (2, 2)])
 def test_atoms_must_be_different_levels_of_the_data(atoms):
     with pytest.raises(UserError, match="atoms"):
-        likelihoods.DiscretizedLogistic((FEATURES,), Schema(VECTOR, "uint8", levels=5), atoms=atoms)
+        DiscretizedLogistic((FEATURES,), Schema(VECTOR, "uint8", levels=5), atoms=atoms)
 
 
 def test_features_with_places_are_read_place_by_place():
     """Features (F, H, W): what stands at one place decides the parameters of that place alone."""
-    likelihood = likelihoods.Bernoulli((FEATURES, 2, 3), Schema((2, 3), "uint8", levels=2))
+    likelihood = Bernoulli((FEATURES, 2, 3), Schema((2, 3), "uint8", levels=2))
     features = torch.randn(1, FEATURES, 2, 3)
     moved = features.clone()
     moved[0, :, 1, 2] += 1
@@ -685,8 +692,8 @@ def test_atoms_are_levels_whatever_the_values_are_divided_by(dtype):
     images = np.repeat(np.array([0, 255, 71, 199, 132, 3, 90, 17], np.uint8), [90, 60, 50, 40, 30, 20, 6, 4])
     images = np.random.default_rng(0).permutation(images).reshape(3, 10, 10)
     as_bytes, as_parts = (load(values) for values in (images, (images / 255).astype(dtype)))
-    chosen = likelihoods.default_for(as_parts.schema, as_parts.values)
-    assert chosen == likelihoods.default_for(as_bytes.schema, as_bytes.values)
+    chosen = default_for(as_parts.schema, as_parts.values)
+    assert chosen == default_for(as_bytes.schema, as_bytes.values)
     assert chosen["atoms"] == [0, 255, 71, 199, 132, 3]
 
 

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.distributions import (
+from variate.errors import UserError, suggest
+from variate.hushed import hushed
+from variate.models.laws.normals import (
     DiagonalNormal,
     FullNormal,
     NormalMixture,
@@ -22,8 +24,6 @@ from variate.distributions import (
     kl_by_draws,
     kl_per_unit,
 )
-from variate.errors import UserError, suggest
-from variate.hushed import hushed
 from variate.once import once
 
 if TYPE_CHECKING:

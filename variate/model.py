@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from variate.data.batch import Batch
 from variate.labellings import Labelling
 from variate.latents import Draw, Latent, mean_of_samples
-from variate.likelihoods import Likelihood
+from variate.models.likelihoods.likelihood import Likelihood
 from variate.once import once
 
 __all__ = ["Decoded", "Model"]
