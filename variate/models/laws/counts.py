@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from variate.models.laws.tails import lower_and_upper
+
 __all__ = ["Counts"]
 
 
@@ -41,3 +43,8 @@ class Counts(Distribution):
 
     def _in_units(self, x: Tensor) -> Tensor:
         return ((x - self.offset) / self.scale).to(self.scale.dtype)
+
+
+@lower_and_upper.register(Counts)
+def _tails(law: Counts, value: Tensor) -> tuple[Tensor, Tensor]:
+    return lower_and_upper(law.law, value * law.scale + law.offset)

@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Binomial, Categorical, Distribution, Gamma
 
+from variate.models.laws.tails import lower_and_upper, whole
+
 __all__ = ["GridBetaBinomial", "Levels"]
+
+MOST_MASSES = 1 << 20  # of levels, at a time
 
 
 class Levels(Distribution):
@@ -85,3 +89,30 @@ def _log_gamma_sample(shape: Tensor, sample_shape: torch.Size) -> Tensor:
     above = Gamma(shape.double() + 1, torch.ones((), dtype=torch.float64, device=shape.device), validate_args=False)
     gamma = above.sample(sample_shape)
     return gamma.log() - torch.empty_like(gamma).exponential_() / shape.double()
+
+
+@lower_and_upper.register(Levels)
+def _tails_of_levels(law: Levels, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Running sums of the masses from either end."""
+    mass = law.logits.double().softmax(-1)
+    nothing = torch.zeros_like(mass[..., :1])
+    lower = torch.cat([nothing, mass.cumsum(-1)], -1)
+    upper = torch.cat([mass.flip(-1).cumsum(-1).flip(-1), nothing], -1)
+    place = (whole(value * law.last).clamp(-1, law.last) + 1).long().unsqueeze(-1)
+    each = (table.expand(*value.shape, -1).gather(-1, place).squeeze(-1) for table in (lower, upper))
+    below, above = (part.clamp(max=1) for part in each)
+    return below, above
+
+
+@lower_and_upper.register(GridBetaBinomial)
+def _tails_of_beta_binomial(law: GridBetaBinomial, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of the masses, over all of them: what the log-gammas of all have lost in common drops out."""
+    exact = GridBetaBinomial(law.a.double(), law.b.double(), law.trials + 1)
+    level = whole(value * law.trials).clamp(-1, law.trials)
+    heads = torch.arange(law.trials + 1, dtype=level.dtype, device=level.device).view(-1, *[1] * level.dim())
+    below = above = torch.zeros_like(level)
+    for some in heads.split(max(1, MOST_MASSES // max(1, level.numel()))):
+        mass = exact.log_prob(some / law.trials).exp()
+        below = below + torch.where(some <= level, mass, 0.0).sum(0)
+        above = above + torch.where(some > level, mass, 0.0).sum(0)
+    return below / (below + above), above / (below + above)

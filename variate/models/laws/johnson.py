@@ -4,6 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
+from torch.special import ndtr
+
+from variate.models.laws.tails import lower_and_upper
 
 __all__ = ["JohnsonSU"]
 
@@ -39,3 +42,9 @@ class JohnsonSU(Distribution):
     def variance(self) -> Tensor:
         square = self.scale.square()
         return self.width.square() / 2 * square.expm1() * (square.exp() * (2 * self.loc).cosh() + 1)
+
+
+@lower_and_upper.register(JohnsonSU)
+def _tails(law: JohnsonSU, value: Tensor) -> tuple[Tensor, Tensor]:
+    z = (torch.asinh((value - law.centre) / law.width) - law.loc) / law.scale
+    return ndtr(z), ndtr(-z)

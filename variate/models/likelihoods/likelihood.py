@@ -15,6 +15,7 @@ from torch.distributions import Distribution, Independent
 
 from variate.data.schema import Schema
 from variate.errors import UserError
+from variate.models.laws.tails import tails
 from variate.networks.layers import PerValueHead
 
 __all__ = ["Likelihood"]
@@ -100,6 +101,35 @@ class Likelihood(nn.Module):
     def _guess(self, parameters: Tensor) -> Tensor:
         """The mean of p(x | z), unless a law has none."""
         return self.distribution(parameters).mean
+
+    def cumulative(self, parameters: Tensor, value: Tensor) -> Tensor:
+        """P(X_i ≤ value_i | z) of every single value by itself: parameters (…, P, *shape), value in model units and
+        anything that broadcasts with (…, *shape) → (…, *shape), in 0..1 and in double precision.
+
+        Of masses it includes the one at the value, which may lie off the grid: then the greatest level below it counts,
+        below the first one none and above the last one all. ±∞ are values too. A constant is a step at 0. The mass of
+        an interval is a difference of two, in the upper tail one of ``survival``, and so is its precision. Raises
+        ``UserError`` of a likelihood that does not factorise.
+
+        A new likelihood has this as soon as ``variate.models.laws.tails`` knows the law of its ``values``.
+        """
+        return self._tails(parameters, value)[0]
+
+    def survival(self, parameters: Tensor, value: Tensor) -> Tensor:
+        """P(X_i > value_i | z) = 1 − ``cumulative``, with all its digits where it is small."""
+        return self._tails(parameters, value)[1]
+
+    def _tails(self, parameters: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.factorised:
+            raise UserError(
+                f"likelihood {type(self).__name__} has no law of a single value by itself: use one whose values are "
+                f"independent given z."
+            )
+        lower, upper = tails(self.values(parameters), value)
+        if self.varies is None:
+            return lower, upper
+        above = (value >= 0).to(lower.dtype)
+        return torch.where(self.varies, lower, above), torch.where(self.varies, upper, 1 - above)
 
     def start_at(self, rows: Tensor) -> None:
         """Told some training rows (B, *shape) before the first step: lets every value start at its marginal."""
