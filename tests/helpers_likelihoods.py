@@ -119,9 +119,9 @@ LAWS = {
 }
 
 
-def law_of(likelihood: Likelihood, parameters: Tensor):
+def law_of(likelihood: Likelihood, parameters: Tensor, laws: dict = LAWS):  # noqa: B006
     name = next(name for name, cls in REGISTRY.items() if cls is type(likelihood))
-    return LAWS[name](likelihood, [part.numpy() for part in parameters.unbind(1)])
+    return laws[name](likelihood, [part.numpy() for part in parameters.unbind(1)])
 
 
 def unit_of(schema: Schema) -> Tensor:

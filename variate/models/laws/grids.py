@@ -95,9 +95,9 @@ def _log_gamma_sample(shape: Tensor, sample_shape: torch.Size) -> Tensor:
 def _tails_of_levels(law: Levels, value: Tensor) -> tuple[Tensor, Tensor]:
     """Running sums of the masses from either end."""
     mass = law.logits.double().softmax(-1)
-    nothing = torch.zeros_like(mass[..., :1])
-    lower = torch.cat([nothing, mass.cumsum(-1)], -1)
-    upper = torch.cat([mass.flip(-1).cumsum(-1).flip(-1), nothing], -1)
+    nothing, all_of_it = torch.zeros_like(mass[..., :1]), torch.ones_like(mass[..., :1])
+    lower = torch.cat([nothing, mass[..., :-1].cumsum(-1), all_of_it], -1)
+    upper = torch.cat([all_of_it, mass[..., 1:].flip(-1).cumsum(-1).flip(-1), nothing], -1)
     place = (whole(value * law.last).clamp(-1, law.last) + 1).long().unsqueeze(-1)
     each = (table.expand(*value.shape, -1).gather(-1, place).squeeze(-1) for table in (lower, upper))
     below, above = (part.clamp(max=1) for part in each)

@@ -4,9 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
-from torch.special import ndtr
 
-from variate.models.laws.tails import lower_and_upper
+from variate.models.laws.tails import lower_and_upper, of_standard_normal
 
 __all__ = ["JohnsonSU"]
 
@@ -46,5 +45,4 @@ class JohnsonSU(Distribution):
 
 @lower_and_upper.register(JohnsonSU)
 def _tails(law: JohnsonSU, value: Tensor) -> tuple[Tensor, Tensor]:
-    z = (torch.asinh((value - law.centre) / law.width) - law.loc) / law.scale
-    return ndtr(z), ndtr(-z)
+    return of_standard_normal((torch.asinh((value - law.centre) / law.width) - law.loc) / law.scale)

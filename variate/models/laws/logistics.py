@@ -220,7 +220,6 @@ def _tails(law: DiscretizedLogisticMixture, value: Tensor) -> tuple[Tensor, Tens
     mean, log_scale, logits = (part.double() for part in law.parts())
     level = whole(value * (law.levels - 1)).clamp(-1, law.levels - 1).unsqueeze(law.dim)
     z = ((level + 0.5) * law.step - mean) * torch.exp(-log_scale)
-    z = z.masked_fill(level < 0, -torch.inf).masked_fill(level == law.levels - 1, torch.inf)
     smooth, atom = logits.softmax(law.dim).split([law.components, len(law.atoms)], law.dim)
     places = torch.tensor(law.atoms, dtype=level.dtype, device=level.device)
     passed = places.view(-1, *[1] * (-law.dim - 1)) <= level
@@ -228,4 +227,6 @@ def _tails(law: DiscretizedLogisticMixture, value: Tensor) -> tuple[Tensor, Tens
         (smooth * torch.sigmoid(side)).sum(law.dim) + torch.where(there, atom, 0.0).sum(law.dim)
         for side, there in ((z, passed), (-z, ~passed))
     )
-    return lower.clamp(max=1), upper.clamp(max=1)
+    before, last = ((level == place).squeeze(law.dim) for place in (-1, law.levels - 1))  # these take the tails
+    lower, upper = lower.masked_fill(before, 0.0).masked_fill(last, 1.0), upper.masked_fill(before, 1.0)
+    return lower.clamp(max=1), upper.masked_fill(last, 0.0).clamp(max=1)
