@@ -10,7 +10,7 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # before SciPy is imported: else one of sci
 from jaxtyping import install_import_hook  # noqa: E402
 
 # Before anything imports variate: the annotations of the mathematical modules become checks (an int is a float).
-CHECKED = "contexts distributions estimate inference likelihoods logistics models networks noise".split()
+CHECKED = "contexts estimate inference models networks noise".split()
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook([f"variate.{name}" for name in CHECKED], CHECKER)
 

@@ -20,8 +20,9 @@ from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.data.schema import Schema
 from variate.errors import UserError
-from variate.likelihoods import Gaussian, Likelihood
 from variate.models.latents.flat import Flat
+from variate.models.likelihoods.gaussian import Gaussian
+from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.model import Model
 from variate.models.objectives.elbo import Elbo
 from variate.models.objectives.iwae import Iwae

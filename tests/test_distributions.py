@@ -11,12 +11,11 @@ import torch
 from helpers_draws import frequencies_agree
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Poisson
 
-from variate.distributions import (
-    Counts,
+from variate.models.laws.counts import Counts
+from variate.models.laws.grids import GridBetaBinomial, Levels
+from variate.models.laws.normals import (
     DiagonalNormal,
     FullNormal,
-    GridBetaBinomial,
-    Levels,
     NormalMixture,
     PointMass,
     kl_by_draws,

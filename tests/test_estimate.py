@@ -22,7 +22,7 @@ from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.errors import UserError
-from variate.likelihoods import Likelihood
+from variate.models.likelihoods.likelihood import Likelihood
 
 pytestmark = pytest.mark.bits
 

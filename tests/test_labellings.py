@@ -11,12 +11,12 @@ from scipy import stats
 
 import variate
 from variate.data.load import load
-from variate.distributions import DiagonalNormal
 from variate.errors import UserError
 from variate.models import labellings
 from variate.models.labellings import Classifier, Labelling
 from variate.models.latents.flat import Flat
 from variate.models.latents.latent import Draw, group
+from variate.models.laws.normals import DiagonalNormal
 from variate.models.posteriors.point import Point
 from variate.models.priors.standard import Standard
 from variate.registry import registry

@@ -11,12 +11,12 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.distributions import NormalMixture
 from variate.errors import UserError
 from variate.models import posteriors, priors
 from variate.models.latents.choosing import held
 from variate.models.latents.flat import Flat
 from variate.models.latents.latent import Draw, Group
+from variate.models.laws.normals import NormalMixture
 from variate.models.posteriors.point import Point
 from variate.models.posteriors.posterior import Posterior
 from variate.models.priors.mixture import Mixture

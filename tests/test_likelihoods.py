@@ -10,73 +10,38 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
+from helpers_likelihoods import (
+    CASES,
+    COUNT_IMAGES,
+    COUNTS,
+    FEATURES,
+    IMAGE,
+    LAWS,
+    REAL,
+    REGISTRY,
+    ROWS,
+    VECTOR,
+    build,
+    law_of,
+    learned,
+    mean_count,
+    parameters_of,
+    some_rows,
+    unit_of,
+)
 from torch import Tensor, nn
 
-from variate import likelihoods
 from variate.data.load import load
 from variate.data.schema import Schema
 from variate.errors import UserError
-from variate.likelihoods import Likelihood
-from variate.registry import registry
-
-REGISTRY = registry(likelihoods, Likelihood)
-FEATURES = 4
-ROWS = 3
-VECTOR, IMAGE = (3,), (2, 1, 2)  # raw shapes: three values, and height × width × channels
-REAL = {"offset": (0.0,), "scale": (1.0,)}
-COUNTS = Schema(VECTOR, "int64", counts=True, offset=(0.0, 0.0, 0.0), scale=(2.0, 0.7, 1.0))  # scales of columns
-COUNT_IMAGES = Schema(IMAGE, "int32", counts=True, scale=(3.0, 5.0))  # and of channels
-
-CASES = {
-    "bernoulli, vector": ("bernoulli", {}, Schema(VECTOR, "uint8", levels=2)),
-    "bernoulli, image": ("bernoulli", {}, Schema(IMAGE, "uint8", levels=2)),
-    "categorical, vector": ("categorical", {}, Schema(VECTOR, "uint8", levels=4)),
-    "categorical, image": ("categorical", {}, Schema(IMAGE, "uint8", levels=3)),
-    "discretized logistic": ("discretized_logistic", {}, Schema(VECTOR, "uint8", levels=5)),
-    "mixture of logistics": ("discretized_logistic", {"components": 3}, Schema(IMAGE, "uint8", levels=3)),
-    "mixture with atoms": (
-        "discretized_logistic",
-        {"components": 2, "atoms": (0, 2)},
-        Schema(IMAGE, "uint8", levels=3),
-    ),
-    "gaussian, learned": ("gaussian", {}, Schema(VECTOR, "float64", **REAL)),
-    "gaussian, learned, image": ("gaussian", {}, Schema(IMAGE, "float64", **REAL)),
-    "gaussian, predicted": ("gaussian", {"sigma": "predicted"}, Schema(IMAGE, "float64", **REAL)),
-    "gaussian, optimal": ("gaussian", {"sigma": "optimal"}, Schema(VECTOR, "float64", **REAL)),
-    "gaussian, fixed": ("gaussian", {"sigma": 0.3}, Schema(VECTOR, "float64", **REAL)),
-    "johnson, learned": ("johnson_su", {"centre": (0.5,), "width": (0.2,)}, Schema(VECTOR, "float64", **REAL)),
-    "johnson, learned, image": (
-        "johnson_su",
-        {"centre": (0.5, -1.0), "width": (3.0, 0.7)},
-        Schema(IMAGE, "float64", **REAL),
-    ),
-    "johnson, fixed": ("johnson_su", {"sigma": 0.3, "width": (0.1, 1.0, 9.0)}, Schema(VECTOR, "float64", **REAL)),
-    "laplace, learned": ("laplace", {}, Schema(IMAGE, "float64", **REAL)),
-    "laplace, predicted": ("laplace", {"scale": "predicted"}, Schema(VECTOR, "float64", **REAL)),
-    "laplace, fixed": ("laplace", {"scale": 0.3}, Schema(VECTOR, "float64", **REAL)),
-    "student t, learned": ("student_t", {}, Schema(IMAGE, "float64", **REAL)),
-    "student t, predicted": ("student_t", {"scale": "predicted"}, Schema(VECTOR, "float64", **REAL)),
-    "student t, fixed": ("student_t", {"scale": 0.3, "dof": 5.0}, Schema(VECTOR, "float64", **REAL)),
-    "poisson, vector": ("poisson", {}, COUNTS),
-    "poisson, image": ("poisson", {}, COUNT_IMAGES),
-    "negative binomial, vector": ("negative_binomial", {}, COUNTS),
-    "negative binomial, image": ("negative_binomial", {}, COUNT_IMAGES),
-    "beta binomial, vector": ("beta_binomial", {}, Schema(VECTOR, "uint8", levels=5)),
-    "beta binomial, image": ("beta_binomial", {}, Schema(IMAGE, "uint8", levels=3)),
-    "beta binomial of one toss": ("beta_binomial", {}, Schema(VECTOR, "uint8", levels=2)),
-}
-
-
-def build(name: str, keywords: dict, schema: Schema) -> Likelihood:
-    """In double precision, with every parameter moved off its start."""
-    likelihood = REGISTRY[name]((FEATURES,), schema, **keywords).double().requires_grad_(False)
-    for parameter in likelihood.parameters():
-        nn.init.normal_(parameter, std=0.4)
-    return likelihood
-
-
-def parameters_of(likelihood: Likelihood) -> Tensor:
-    return likelihood(torch.randn(ROWS, FEATURES, dtype=torch.float64))
+from variate.models.likelihoods.bernoulli import Bernoulli
+from variate.models.likelihoods.categorical import Categorical
+from variate.models.likelihoods.defaults import default_for
+from variate.models.likelihoods.discretized_logistic import DiscretizedLogistic
+from variate.models.likelihoods.gaussian import Gaussian
+from variate.models.likelihoods.johnson_su import JohnsonSu
+from variate.models.likelihoods.likelihood import Likelihood
+from variate.models.likelihoods.student_t import StudentT
 
 
 @pytest.fixture(params=CASES.values(), ids=list(CASES))
@@ -94,89 +59,12 @@ def fixture_of(wanted: Callable[[str], bool]) -> Callable[..., Likelihood]:
     return built
 
 
-def softplus(x: np.ndarray) -> np.ndarray:
-    return np.logaddexp(0, x)
-
-
-def scale_of(likelihood: Likelihood, parts: list[np.ndarray]) -> np.ndarray:
-    """exp(softplus(· + 6) − 6) of what is learned or predicted; a number is itself."""
-    if isinstance(likelihood.mode, float):
-        return np.exp(np.float64(np.float32(np.log(likelihood.mode))))  # stored in single precision
-    stored = parts[1] if likelihood.mode == "predicted" else getattr(likelihood, likelihood.log_key).numpy()
-    return np.exp(softplus(stored + 6) - 6)
-
-
-def mean_count(likelihood: Likelihood, parts: list[np.ndarray]) -> np.ndarray:
-    return (softplus(parts[0]) + 1e-8) / unit_of(likelihood.schema).numpy()
-
-
-def student_t(likelihood: Likelihood, parts: list[np.ndarray]):
-    learned = likelihood.dof == "learned"
-    dof = 2.1 + 97.9 * scipy.special.expit(likelihood.raw_dof.numpy()) if learned else likelihood.dof
-    return scipy.stats.t(dof, parts[0], scale_of(likelihood, parts))
-
-
-def johnson_su(likelihood: Likelihood, parts: list[np.ndarray]):
-    sigma, places = scale_of(likelihood, parts), (likelihood.centre.numpy(), likelihood.width.numpy())
-    return scipy.stats.johnsonsu(-parts[0] / sigma, 1 / sigma, *places)
-
-
-def negative_binomial(likelihood: Likelihood, parts: list[np.ndarray]):
-    dispersion = softplus(likelihood.raw_dispersion.numpy()) + 1e-8
-    return scipy.stats.nbinom(1 / dispersion, 1 / (1 + dispersion * mean_count(likelihood, parts)))
-
-
-def beta_binomial(likelihood: Likelihood, parts: list[np.ndarray]):
-    a, b = (np.exp(parts[1]) * scipy.special.expit(sign * parts[0]) for sign in (1, -1))
-    return scipy.stats.betabinom(likelihood.schema.levels - 1, a, b)
-
-
-# (likelihood, its parameters one by one) → scipy's law of every value, in counts k = 0, 1, 2, … where it has masses
-LAWS = {
-    "johnson_su": johnson_su,
-    "laplace": lambda likelihood, parts: scipy.stats.laplace(parts[0], scale_of(likelihood, parts)),
-    "student_t": student_t,
-    "poisson": lambda likelihood, parts: scipy.stats.poisson(mean_count(likelihood, parts)),
-    "negative_binomial": negative_binomial,
-    "beta_binomial": beta_binomial,
-}
-
-
 discrete = fixture_of(lambda name: CASES[name][2].levels is not None)
 symmetric = fixture_of(lambda name: not CASES[name][2].is_mass and CASES[name][0] != "johnson_su")
 unbounded = fixture_of(lambda name: CASES[name][2].levels is None)
 counting = fixture_of(lambda name: CASES[name][2].counts)
 gaussian = fixture_of(lambda name: "gaussian" in name)
 known = fixture_of(lambda name: CASES[name][0] in LAWS)
-
-
-def law_of(likelihood: Likelihood, parameters: Tensor):
-    name = next(name for name, cls in REGISTRY.items() if cls is type(likelihood))
-    return LAWS[name](likelihood, [part.numpy() for part in parameters.unbind(1)])
-
-
-def unit_of(schema: Schema) -> Tensor:
-    """What one count is in model units, to be multiplied with (…, *tensor_shape); 1 of real numbers."""
-    if schema.levels:
-        return torch.tensor(1 / (schema.levels - 1)).double()
-    scale = torch.tensor(schema.scale if schema.counts else (1.0,)).double()
-    return 1 / scale.reshape(-1, *[1] * (len(schema.tensor_shape) - 1))
-
-
-def learned(likelihood: Likelihood) -> list[Tensor]:
-    """Its parameters besides the last layer's."""
-    return [parameter for name, parameter in likelihood.named_parameters() if not name.startswith("head")]
-
-
-def some_rows(schema: Schema, rows: int = ROWS) -> Tensor:
-    """Rows in model units that differ from column to column."""
-    if schema.levels:
-        drawn = torch.randint(0, schema.levels, (rows, *schema.tensor_shape)).double()
-    elif schema.counts:
-        drawn = torch.poisson(4 * torch.rand(rows, *schema.tensor_shape, dtype=torch.float64).exp())
-    else:
-        drawn = torch.randn(rows, *schema.tensor_shape, dtype=torch.float64)
-    return drawn * unit_of(schema)
 
 
 def every_example(schema: Schema) -> Tensor:
@@ -401,7 +289,7 @@ class TestBernoulli:
     @pytest.mark.parametrize("levels", [3, 256, None])
     def test_grey_data_is_refused_with_the_remedy(self, levels):
         with pytest.raises(UserError, match="binaris"):
-            likelihoods.Bernoulli((FEATURES,), Schema(VECTOR, "uint8", levels=levels))
+            Bernoulli((FEATURES,), Schema(VECTOR, "uint8", levels=levels))
 
 
 KINDS = {"levels": Schema(VECTOR, "uint8", levels=2), "counts": COUNTS, "reals": Schema(VECTOR, "float64", **REAL)}
@@ -423,7 +311,7 @@ def test_values_of_another_kind_are_refused_with_a_remedy(name, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_default_suits_the_data(kind):
-    section = likelihoods.default_for(KINDS[kind], torch.zeros(10, *VECTOR, dtype=torch.uint8))
+    section = default_for(KINDS[kind], torch.zeros(10, *VECTOR, dtype=torch.uint8))
     REGISTRY[section.pop("name")]((FEATURES,), KINDS[kind], **section)
 
 
@@ -480,7 +368,7 @@ class TestStart:
 
     def test_of_values_far_out(self):
         rows = torch.distributions.Cauchy(torch.tensor([1.0, -2.0, 0.0]), torch.tensor([1.0, 0.1, 9.0])).sample((999,))
-        places = likelihoods.JohnsonSu.suited(lambda: rows)
+        places = JohnsonSu.suited(lambda: rows)
         schema = Schema(VECTOR, "float64", **REAL)
         likelihood, parameters = started("johnson_su", schema, rows, **{k: tuple(v) for k, v in places.items()})
         below = (rows < likelihood.point(parameters)).double().mean(0)
@@ -544,7 +432,7 @@ class TestStudentT:
     @pytest.mark.parametrize("dof", [0.0, -1.0, math.nan, 101.0, 1e-320, "fixed"])
     def test_impossible_degrees_of_freedom_are_refused(self, dof):
         with pytest.raises(UserError, match="dof"):
-            likelihoods.StudentT((FEATURES,), self.schema, dof=dof)
+            StudentT((FEATURES,), self.schema, dof=dof)
 
     @pytest.mark.parametrize("name", ["student_t", "laplace"])
     def test_impossible_scales_are_refused(self, name):
@@ -558,7 +446,7 @@ class TestJohnsonSu:
 
     def test_far_out_it_is_exact_in_single_precision(self):
         """On both sides of the middle, also where a float32's square is infinite: there arcsinh t is ± log |2t|."""
-        likelihood = likelihoods.JohnsonSu((FEATURES,), Schema((1,), "float32"), sigma=1.0, width=(1e-3,))
+        likelihood = JohnsonSu((FEATURES,), Schema((1,), "float32"), sigma=1.0, width=(1e-3,))
         x = torch.tensor([-5.0, 0.0, 1e-9, 5.0, -1e25, 1e25]).reshape(-1, 1)
         found = likelihood.log_prob(torch.full((6, 1, 1), 0.5), x)
         near = scipy.stats.johnsonsu(-0.5, 1, 0, 1e-3).logpdf(x[:4].double())
@@ -576,7 +464,7 @@ class TestJohnsonSu:
         rows = torch.from_numpy(
             scipy.stats.cauchy.rvs(size=(500, 3), random_state=rng) * [1.0, 20.0, 0.01] + [0, 5, -3]
         )
-        found = likelihoods.JohnsonSu.suited(lambda: rows)
+        found = JohnsonSu.suited(lambda: rows)
         low, centre, high = np.quantile(rows, (0.25, 0.5, 0.75), axis=0)
         np.testing.assert_allclose(found["centre"], centre)
         np.testing.assert_allclose(found["width"], 3 * (high - low) / (2 * scipy.stats.norm.ppf(0.75)), rtol=1e-6)
@@ -585,7 +473,7 @@ class TestJohnsonSu:
         """Of columns whose middle half, or all of them, are one value."""
         rows = torch.zeros(100, 2)
         rows[:4, 0] = torch.tensor([8.0, -8.0, 2.0, 2.0])
-        np.testing.assert_allclose(likelihoods.JohnsonSu.suited(lambda: rows)["width"], [3 * 0.2, 3.0])
+        np.testing.assert_allclose(JohnsonSu.suited(lambda: rows)["width"], [3 * 0.2, 3.0])
 
     @pytest.mark.parametrize(
         "keywords",
@@ -593,12 +481,12 @@ class TestJohnsonSu:
     )
     def test_impossible_places_are_refused(self, keywords):
         with pytest.raises(UserError, match=next(iter(keywords))):
-            likelihoods.JohnsonSu((FEATURES,), self.schema, **keywords)
+            JohnsonSu((FEATURES,), self.schema, **keywords)
 
 
 def test_a_categorical_over_too_many_levels_is_refused():
     with pytest.raises(UserError, match="discretized_logistic"):
-        likelihoods.Categorical((FEATURES,), Schema(VECTOR, "uint16", levels=65536))
+        Categorical((FEATURES,), Schema(VECTOR, "uint16", levels=65536))
 
 
 class TestGaussianSigma:
@@ -650,7 +538,7 @@ class TestGaussianSigma:
     @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, "smallest"])
     def test_impossible_sigmas_are_refused(self, sigma):
         with pytest.raises(UserError, match="sigma"):
-            likelihoods.Gaussian((FEATURES,), CASES["gaussian, fixed"][2], sigma=sigma)
+            Gaussian((FEATURES,), CASES["gaussian, fixed"][2], sigma=sigma)
 
 
 def test_one_component_is_the_plain_discretised_logistic():
@@ -666,12 +554,12 @@ def test_one_component_is_the_plain_discretised_logistic():
 @pytest.mark.parametrize("atoms", [(-1,), (5,), (2, 2)])
 def test_atoms_must_be_different_levels_of_the_data(atoms):
     with pytest.raises(UserError, match="atoms"):
-        likelihoods.DiscretizedLogistic((FEATURES,), Schema(VECTOR, "uint8", levels=5), atoms=atoms)
+        DiscretizedLogistic((FEATURES,), Schema(VECTOR, "uint8", levels=5), atoms=atoms)
 
 
 def test_features_with_places_are_read_place_by_place():
     """Features (F, H, W): what stands at one place decides the parameters of that place alone."""
-    likelihood = likelihoods.Bernoulli((FEATURES, 2, 3), Schema((2, 3), "uint8", levels=2))
+    likelihood = Bernoulli((FEATURES, 2, 3), Schema((2, 3), "uint8", levels=2))
     features = torch.randn(1, FEATURES, 2, 3)
     moved = features.clone()
     moved[0, :, 1, 2] += 1
@@ -685,8 +573,8 @@ def test_atoms_are_levels_whatever_the_values_are_divided_by(dtype):
     images = np.repeat(np.array([0, 255, 71, 199, 132, 3, 90, 17], np.uint8), [90, 60, 50, 40, 30, 20, 6, 4])
     images = np.random.default_rng(0).permutation(images).reshape(3, 10, 10)
     as_bytes, as_parts = (load(values) for values in (images, (images / 255).astype(dtype)))
-    chosen = likelihoods.default_for(as_parts.schema, as_parts.values)
-    assert chosen == likelihoods.default_for(as_bytes.schema, as_bytes.values)
+    chosen = default_for(as_parts.schema, as_parts.values)
+    assert chosen == default_for(as_bytes.schema, as_bytes.values)
     assert chosen["atoms"] == [0, 255, 71, 199, 132, 3]
 
 

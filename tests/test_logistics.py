@@ -12,7 +12,7 @@ import torch
 from helpers_draws import frequencies_agree
 from torch.autograd import forward_ad
 
-from variate.logistics import DiscretizedLogisticMixture
+from variate.models.laws.logistics import DiscretizedLogisticMixture
 
 pytestmark = pytest.mark.bits
 

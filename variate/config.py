@@ -20,7 +20,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from variate import contexts, likelihoods, networks, noise
+from variate import contexts, networks, noise
 from variate.data import binarize
 from variate.data.dataset import Dataset
 from variate.data.infer import count_units
@@ -28,9 +28,11 @@ from variate.data.schema import Schema
 from variate.data.shards import pieces
 from variate.errors import UserError, seed_number, suggest
 from variate.files import opened
-from variate.models import labellings, latents, objectives, posteriors, priors
+from variate.models import labellings, latents, likelihoods, objectives, posteriors, priors
 from variate.models.labellings import Labelling
 from variate.models.latents.latent import Latent
+from variate.models.likelihoods import defaults
+from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.model import Model
 from variate.models.objectives.objective import Objective
 from variate.models.posteriors.posterior import Posterior
@@ -135,7 +137,7 @@ def registries() -> dict[str, dict[str, type]]:
         "latent": registry(latents, Latent),
         "posterior": registry(posteriors, Posterior),
         "prior": registry(priors, Prior),
-        "likelihood": registry(likelihoods, likelihoods.Likelihood),
+        "likelihood": registry(likelihoods, Likelihood),
         "objective": registry(objectives, Objective),
         "context": registry(contexts, contexts.Context),
         "labelling": registry(labellings, Labelling),
@@ -229,7 +231,7 @@ def _as_left_open(recipe: dict[str, dict], settings: dict[str, dict], schema: Sc
     chosen["latent"]["size"] = _latent(settings | {"latent": left}, schema)["size"]
     law = settings["likelihood"]
     if recipe["likelihood"].get("name") == "auto":
-        if likelihoods.may_be_default(law, model_schema(settings, schema), starts_principal):
+        if defaults.may_be_default(law, model_schema(settings, schema), starts_principal):
             chosen["likelihood"] = law
     suitable = {"beta": _beta(schema)} | ({"warmup_steps": 0} if starts_principal else {})
     objective = recipe["objective"]
@@ -319,7 +321,7 @@ def _may_start_principal(config: dict[str, dict], schema: Schema) -> bool:
     size = config["latent"].get("size")
     enough = isinstance(size, int) and size >= schema.size
     name = config["likelihood"].get("name")
-    law = registry(likelihoods, likelihoods.Likelihood).get(str(name))
+    law = registry(likelihoods, Likelihood).get(str(name))
     located = not model_schema(config, schema).is_mass if name == "auto" else law is not None and law.has_location
     contained = all(config[part].get("name") == "mlp" and config[part].get("skip") for part in ("encoder", "decoder"))
     learned = config["posterior"].get("name") != "point" and config["prior"].get("name") != "standard"
@@ -330,11 +332,11 @@ def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
     """What suits the values, with the numbers that suit the rows."""
     said = config["likelihood"]
     if said.get("name") == "auto":
-        chosen = likelihoods.default_for(model_schema(config, rows.schema), rows.values)
+        chosen = defaults.default_for(model_schema(config, rows.schema), rows.values)
         if config["latent"].get("start") == "principal":
-            chosen = likelihoods.default_of_principal(some_of(rows).target)
+            chosen = defaults.default_of_principal(some_of(rows).target)
         said = chosen | {key: value for key, value in said.items() if key != "name"}
-    law = registry(likelihoods, likelihoods.Likelihood).get(str(said.get("name")))
+    law = registry(likelihoods, Likelihood).get(str(said.get("name")))
     return (law.suited(lambda: some_of(rows).target) if law else {}) | said
 
 
@@ -387,7 +389,7 @@ def model_schema(config: dict[str, dict], schema: Schema) -> Schema:
 
 def as_scored(config: dict[str, dict], rows: Dataset) -> Dataset:
     """The rows under the schema that the likelihood can score: counts, where it is a likelihood of counts."""
-    cls = registry(likelihoods, likelihoods.Likelihood).get(str(config["likelihood"].get("name")))
+    cls = registry(likelihoods, Likelihood).get(str(config["likelihood"].get("name")))
     if cls is None or cls.support != "counts" or rows.schema.counts:
         return rows
     if not all(_are_counts(part) for part in pieces(rows.values)):

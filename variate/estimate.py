@@ -18,9 +18,9 @@ from variate import noise
 from variate.checkpoint import Run
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
-from variate.distributions import kl_of_marginals
 from variate.errors import UserError, seed_number
 from variate.inference import Gathered, chunks, code_means, exact, matching, rows_at_once
+from variate.models.laws.normals import kl_of_marginals
 from variate.progress import Progress
 from variate.surroundings import applying
 

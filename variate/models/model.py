@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from variate.data.batch import Batch
-from variate.likelihoods import Likelihood
 from variate.models.labellings import Labelling
 from variate.models.latents.latent import Draw, Latent, mean_of_samples
+from variate.models.likelihoods.likelihood import Likelihood
 from variate.once import once
 
 __all__ = ["Decoded", "Model"]

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from variate.distributions import DiagonalNormal, StandardNormal
 from variate.models.latents.latent import Choose, Latent
+from variate.models.laws.normals import DiagonalNormal, StandardNormal
 from variate.models.scales import bounded_exp
 
 __all__ = ["Grid"]

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from variate.distributions import DiagonalNormal, StandardNormal
 from variate.models.latents.latent import Choose, Latent
+from variate.models.laws.normals import DiagonalNormal, StandardNormal
 
 __all__ = ["Ladder"]
 

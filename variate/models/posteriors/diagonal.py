@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from variate.distributions import DiagonalNormal
+from variate.models.laws.normals import DiagonalNormal
 from variate.models.posteriors.posterior import Posterior
 from variate.models.scales import bounded_exp, packed
 

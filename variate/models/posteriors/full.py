@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from variate.distributions import FullNormal
+from variate.models.laws.normals import FullNormal
 from variate.models.posteriors.posterior import Posterior
 from variate.models.scales import lower, packed
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from variate.distributions import PointMass
+from variate.models.laws.normals import PointMass
 from variate.models.posteriors.posterior import Posterior
 
 __all__ = ["Point"]

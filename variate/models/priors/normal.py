@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.distributions import FullNormal
+from variate.models.laws.normals import FullNormal
 from variate.models.priors.moments import classes_of, moments, moments_of_classes, normal_parameters, off_line
 from variate.models.priors.prior import Prior
 from variate.models.scales import lower

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from variate.distributions import StandardNormal
+from variate.models.laws.normals import StandardNormal
 from variate.models.priors.prior import Prior
 
 __all__ = ["Standard"]

@@ -1,4 +1,4 @@
-"""What ``torch.distributions`` lacks: Gaussians that take their noise, exact KL between them, grids and counts."""
+"""Gaussians that take their noise, mixtures of them, and the divergences between them."""
 
 import math
 
@@ -7,10 +7,7 @@ import torch
 from numpy.polynomial.hermite import hermgauss
 from torch import Tensor
 from torch.distributions import (
-    Binomial,
-    Categorical,
     Distribution,
-    Gamma,
     Independent,
     MultivariateNormal,
     Normal,
@@ -19,12 +16,8 @@ from torch.distributions import (
 )
 
 __all__ = [
-    "Counts",
     "DiagonalNormal",
     "FullNormal",
-    "GridBetaBinomial",
-    "JohnsonSU",
-    "Levels",
     "NormalMixture",
     "PointMass",
     "StandardNormal",
@@ -243,150 +236,3 @@ class PointMass(Distribution):
 
     def rsample_from(self, noise: Tensor) -> Tensor:
         return self.value.expand(noise.shape[: -len(self.event_shape)] + self.event_shape)
-
-
-class JohnsonSU(Distribution):
-    """x = c + w sinh(y), y ~ N(μ, σ²): Johnson's S_U law (Johnson 1949), a normal one near c and as heavy as wanted far
-    from it. Its tails fall like a power of x times e^{−log² |x|}; mean and variance exist. Shapes: all broadcast.
-
-    >>> law = JohnsonSU(torch.zeros(1), torch.ones(1), centre=torch.tensor([5.0]), width=torch.tensor([0.1]))
-    >>> law.mean.tolist(), law.log_prob(torch.tensor([5.0])).item(), -math.log(0.1 * math.sqrt(2 * math.pi))
-    ([5.0], 1.3836..., 1.3836...)
-    """
-
-    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
-
-    def __init__(self, location: Tensor, scale: Tensor, centre: Tensor, width: Tensor):
-        self.loc, self.scale, self.centre, self.width = location, scale, centre, width
-        super().__init__(torch.Size(np.broadcast_shapes(location.shape, centre.shape)), validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        straight = (value - self.centre) / self.width
-        stretch = torch.hypot(straight, torch.ones_like(straight)) * self.width  # dx/dy
-        return Normal(self.loc, self.scale, validate_args=False).log_prob(torch.asinh(straight)) - stretch.log()
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
-        return self.centre + self.width * Normal(self.loc, self.scale, validate_args=False).sample(sample_shape).sinh()
-
-    @property
-    def mean(self) -> Tensor:
-        return self.centre + self.width * (self.scale.square() / 2).exp() * self.loc.sinh()
-
-    @property
-    def variance(self) -> Tensor:
-        square = self.scale.square()
-        return self.width.square() / 2 * square.expm1() * (square.exp() * (2 * self.loc).cosh() + 1)
-
-
-class Levels(Distribution):
-    """P(u = k/(L−1)) = softmax(logits)_k on the grid of L levels; logits (…, L), batch shape (…).
-
-    >>> Levels(torch.tensor([0.0, 1.0, 0.0])).mean.item()
-    0.5
-    """
-
-    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
-
-    def __init__(self, logits: Tensor):
-        self.logits = logits
-        self.last = logits.shape[-1] - 1
-        super().__init__(logits.shape[:-1], validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        level = (value * self.last).round().long()
-        logits, level = torch.broadcast_tensors(self.logits, level.unsqueeze(-1))
-        return logits.log_softmax(-1).gather(-1, level[..., :1]).squeeze(-1)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
-        return Categorical(logits=self.logits, validate_args=False).sample(sample_shape) / self.last
-
-    @property
-    def mean(self) -> Tensor:
-        grid = torch.arange(self.last + 1, device=self.logits.device, dtype=self.logits.dtype) / self.last
-        return self.logits.softmax(-1) @ grid
-
-
-class Counts(Distribution):
-    """P(u) = P_law(x), x = u · scale + offset: a law of whole numbers, seen in model units.
-
-    A probability stays what it is, so there is no volume term. ``law`` may be in double precision, which large counts
-    need; what comes out has the precision of ``scale``. Shapes: offset and scale broadcast against law's batch shape.
-
-    >>> law = Counts(torch.distributions.Poisson(torch.tensor([8.0])), torch.zeros(1), torch.tensor([4.0]))
-    >>> law.mean.tolist(), law.variance.tolist(), round(law.log_prob(torch.tensor([0.0])).item(), 4)
-    ([2.0], [0.5], -8.0)
-    """
-
-    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
-
-    def __init__(self, law: Distribution, offset: Tensor, scale: Tensor):
-        self.law, self.offset, self.scale = law, offset, scale
-        super().__init__(law.batch_shape, validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        x = (value.double() * self.scale + self.offset).round()
-        return self.law.log_prob(x).to(self.scale.dtype)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
-        return self._in_units(self.law.sample(sample_shape))
-
-    @property
-    def mean(self) -> Tensor:
-        return self._in_units(self.law.mean)
-
-    @property
-    def variance(self) -> Tensor:
-        return (self.law.variance / self.scale**2).to(self.scale.dtype)
-
-    def _in_units(self, x: Tensor) -> Tensor:
-        return ((x - self.offset) / self.scale).to(self.scale.dtype)
-
-
-class GridBetaBinomial(Distribution):
-    """P(u = k/n) = C(n, k) B(k + a, n − k + b) / B(a, b) on the grid of L = n + 1 levels; a, b > 0 of shape (…).
-
-    k heads in n tosses of a coin whose probability of heads is Beta(a, b) (Skellam 1948). Log-gammas are taken in
-    double precision: their differences are small.
-
-    >>> law = GridBetaBinomial(torch.tensor(1.0), torch.tensor(1.0), levels=4)
-    >>> law.log_prob(torch.tensor([0.0, 1 / 3, 1.0])).exp(), law.mean
-    (tensor([0.2500, 0.2500, 0.2500]), tensor(0.5000))
-    """
-
-    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
-
-    def __init__(self, a: Tensor, b: Tensor, levels: int):
-        self.a, self.b, self.trials = a, b, levels - 1
-        super().__init__(a.shape, validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        a, b = self.a.double(), self.b.double()
-        heads = (value.double() * self.trials).round()
-        tails = self.trials - heads
-        log_ways = -math.log(self.trials + 1) - _log_beta(heads + 1, tails + 1)  # C(n, k) = 1/((n+1) B(k+1, n−k+1))
-        return (log_ways + _log_beta(heads + a, tails + b) - _log_beta(a, b)).to(self.a.dtype)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008 (torch's own signature)
-        log_odds = _log_gamma_sample(self.a, sample_shape) - _log_gamma_sample(self.b, sample_shape)
-        heads = Binomial(self.trials, probs=torch.sigmoid(log_odds), validate_args=False).sample()
-        return (heads / self.trials).to(self.a.dtype)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.a / (self.a + self.b)
-
-    @property
-    def variance(self) -> Tensor:
-        total = self.a + self.b
-        return self.a * self.b * (total + self.trials) / (total**2 * (total + 1) * self.trials)
-
-
-def _log_beta(a: Tensor, b: Tensor) -> Tensor:
-    return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
-
-
-def _log_gamma_sample(shape: Tensor, sample_shape: torch.Size) -> Tensor:
-    """log g, g ~ Gamma(shape), as log g' + (log U)/shape with g' ~ Gamma(shape + 1): no shape is too small for it."""
-    above = Gamma(shape.double() + 1, torch.ones((), dtype=torch.float64, device=shape.device), validate_args=False)
-    gamma = above.sample(sample_shape)
-    return gamma.log() - torch.empty_like(gamma).exponential_() / shape.double()

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
+from variate.models.laws.tails import lower_and_upper, whole
+
 __all__ = ["DiscretizedLogisticMixture"]
 
 FAR = 1e20  # times half a step of the finest grid: many scales out, whatever the scale within WIDEST
@@ -210,3 +212,21 @@ def _atom_mass(u: Tensor, log_weight: Tensor, mixture: DiscretizedLogisticMixtur
 def _gumbel(shape: torch.Size, like: Tensor) -> Tensor:
     exponential = torch.empty(shape, dtype=like.dtype, device=like.device).exponential_()
     return -exponential.clamp_min(1e-30).log()
+
+
+@lower_and_upper.register(DiscretizedLogisticMixture)
+def _tails(law: DiscretizedLogisticMixture, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_k π_k σ(±(edge − μ_k)/s_k), the edge half a step above the level, and the atoms on that side of it."""
+    mean, log_scale, logits = (part.double() for part in law.parts())
+    level = whole(value * (law.levels - 1)).clamp(-1, law.levels - 1).unsqueeze(law.dim)
+    z = ((level + 0.5) * law.step - mean) * torch.exp(-log_scale)
+    smooth, atom = logits.softmax(law.dim).split([law.components, len(law.atoms)], law.dim)
+    places = torch.tensor(law.atoms, dtype=level.dtype, device=level.device)
+    passed = places.view(-1, *[1] * (-law.dim - 1)) <= level
+    lower, upper = (
+        (smooth * torch.sigmoid(side)).sum(law.dim) + torch.where(there, atom, 0.0).sum(law.dim)
+        for side, there in ((z, passed), (-z, ~passed))
+    )
+    before, last = ((level == place).squeeze(law.dim) for place in (-1, law.levels - 1))  # these take the tails
+    lower, upper = lower.masked_fill(before, 0.0).masked_fill(last, 1.0), upper.masked_fill(before, 1.0)
+    return lower.clamp(max=1), upper.masked_fill(last, 0.0).clamp(max=1)

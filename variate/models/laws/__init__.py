@@ -1,0 +1,1 @@
+"""Laws that ``torch.distributions`` lacks, one family to a file."""

@@ -1,0 +1,44 @@
+"""Levels as numbers of heads among tosses of a coin that is itself uncertain."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Distribution
+
+from variate.data.schema import Schema
+from variate.models.laws.grids import GridBetaBinomial
+from variate.models.likelihoods.likelihood import Likelihood
+from variate.models.likelihoods.marginals import LEAST_SHARE, by_column
+
+__all__ = ["BetaBinomial"]
+
+
+class BetaBinomial(Likelihood):
+    """P(x=k|z) = ∏ᵢ C(n, kᵢ) B(kᵢ + aᵢ, n − kᵢ + bᵢ) / B(aᵢ, bᵢ) on L levels, n = L − 1 (Skellam 1948).
+
+    n coins whose common probability of heads has a beta law with mean m and concentration c: a = m c, b = (1 − m) c.
+    The decoder gives logit m and log c for every value. c → ∞ is the binomial law; c = 2, m = ½ is uniform.
+
+    >>> likelihood = BetaBinomial((5,), Schema((2,), "uint8", levels=5))
+    >>> uniform = torch.tensor([1.0, 2.0]).log().unsqueeze(-1).expand(2, 2)
+    >>> round(likelihood.distribution(uniform).log_prob(torch.tensor([0.0, 0.75])).exp().item(), 6)
+    0.04
+    """
+
+    def __init__(self, features: tuple[int, ...], schema: Schema):
+        super().__init__(features, schema, per_value=2)
+
+    def start_at(self, rows: Tensor) -> None:
+        """By the first two moments: the variance of k is n m (1 − m) (1 + (n − 1)/(c + 1))."""
+        columns, trials = by_column(rows), self.levels - 1
+        mean = columns.mean(1).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+        excess = trials * columns.var(1, correction=0) / (mean * (1 - mean)) - 1
+        alike = (excess / max(trials - 1, 1)).clamp(1e-3, 1 - 1e-3)  # 1/(c + 1): how far one coin tells the next
+        self.head.set_bias(torch.stack([torch.logit(mean), -torch.logit(alike)]))
+
+    def values(self, parameters: Tensor) -> Distribution:
+        mean_logit, log_concentration = self._parts(parameters)
+        mean_logit, log_concentration = mean_logit.clamp(-30, 30), log_concentration.clamp(-7, 14)
+        a = torch.exp(log_concentration + F.logsigmoid(mean_logit))
+        b = torch.exp(log_concentration + F.logsigmoid(-mean_logit))
+        return GridBetaBinomial(a, b, self.levels)
