@@ -106,13 +106,21 @@ def _tails_of_levels(law: Levels, value: Tensor) -> tuple[Tensor, Tensor]:
 
 @lower_and_upper.register(GridBetaBinomial)
 def _tails_of_beta_binomial(law: GridBetaBinomial, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of the masses, over all of them: what the log-gammas of all have lost in common drops out."""
-    exact = GridBetaBinomial(law.a.double(), law.b.double(), law.trials + 1)
-    level = whole(value * law.trials).clamp(-1, law.trials)
-    heads = torch.arange(law.trials + 1, dtype=level.dtype, device=level.device).view(-1, *[1] * level.dim())
-    below = above = torch.zeros_like(level)
-    for some in heads.split(max(1, MOST_MASSES // max(1, level.numel()))):
-        mass = exact.log_prob(some / law.trials).exp()
-        below = below + torch.where(some <= level, mass, 0.0).sum(0)
-        above = above + torch.where(some > level, mass, 0.0).sum(0)
+    """Sums of the masses, each from the one before: P(k) = P(k − 1) (n − k + 1)(k − 1 + a) / (k (n − k + b)).
+
+    They are divided by their sum, so that P(0) may be of any precision. A logarithm for each, where a log-gamma costs
+    ten times as much.
+    """
+    a, b, n = law.a.double(), law.b.double(), law.trials
+    level = whole(value * n).clamp(-1, n)
+    log_mass = _log_beta(a, b + n) - _log_beta(a, b)
+    first = log_mass.exp()
+    below, above = torch.where(level < 0, 0.0, first), torch.where(level < 0, first, 0.0)
+    heads = torch.arange(1, n + 1, dtype=level.dtype, device=level.device).view(-1, *[1] * level.dim())
+    for k in heads.split(max(1, MOST_MASSES // max(1, level.numel()))):
+        growth = ((n - k + 1) / k * ((k - 1 + a) / (n - k + b))).log()
+        each = log_mass + growth.cumsum(0)
+        log_mass, mass = each[-1], each.exp()
+        below = below + torch.where(k <= level, mass, 0.0).sum(0)
+        above = above + torch.where(k > level, mass, 0.0).sum(0)
     return below / (below + above), above / (below + above)
