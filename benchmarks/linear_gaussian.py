@@ -46,10 +46,10 @@ def estimator_bias(samples: int) -> dict[str, float]:
     propose_widened_posterior(model.latent.posterior.linear, weights, mean)
     covariance = weights @ weights.T + SIGMA**2 * np.eye(DIMENSIONS)
     units = np.random.default_rng(2).multivariate_normal(mean, covariance, size=len(data))
-    raw = units * np.asarray(data.schema.scale) + np.asarray(data.schema.offset)
+    raw = units * np.asarray(data.schema.x.kind.scale) + np.asarray(data.schema.x.kind.offset)
     run = Run(model, data.schema, settings, {}, Path())
     found = estimate.log_likelihood(run, Dataset(torch.from_numpy(raw), None, data.schema), samples)
-    exact = multivariate_normal(mean, covariance).logpdf(units) + data.schema.log_volume_nats
+    exact = multivariate_normal(mean, covariance).logpdf(units) + data.schema.x.log_volume_nats
     return {"bias_nats": float((found.nats.numpy() - exact).mean()), "mc_error_nats": found.mean_mc_se}
 
 

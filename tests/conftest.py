@@ -71,8 +71,8 @@ def tiny_run() -> Callable[..., Run]:
     def make(schema: Schema, *, spread: float = 0.4, seed: int = 0, **sections: dict) -> Run:
         linear = {"name": "mlp", "hidden": ()}
         chosen = {"encoder": linear, "decoder": linear, "latent": {"name": "flat", "size": 2}}
-        chosen["context"] = {"name": "label" if schema.labels else "none"}
-        chosen["likelihood"] = {"name": "bernoulli" if schema.levels == 2 else "gaussian"}
+        chosen["context"] = {"name": "label" if schema.class_counts else "none"}
+        chosen["likelihood"] = {"name": "bernoulli" if schema.x.kind.levels == 2 else "gaussian"}
         settings = {name: dict(values) for name, values in (config.DEFAULTS | chosen | sections).items()}
         model = config.build(settings, schema, seed)[0].double()
         generator = torch.Generator().manual_seed(seed)

@@ -6,7 +6,8 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from variate.data.schema import Schema
+from variate.data.kinds import Counts, Levels, Reals
+from variate.data.schema import Field
 from variate.models import likelihoods
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.registry import registry
@@ -16,52 +17,52 @@ FEATURES = 4
 ROWS = 3
 VECTOR, IMAGE = (3,), (2, 1, 2)  # raw shapes: three values, and height × width × channels
 REAL = {"offset": (0.0,), "scale": (1.0,)}
-COUNTS = Schema(VECTOR, "int64", counts=True, offset=(0.0, 0.0, 0.0), scale=(2.0, 0.7, 1.0))  # scales of columns
-COUNT_IMAGES = Schema(IMAGE, "int32", counts=True, scale=(3.0, 5.0))  # and of channels
+COUNTS = Field(Counts(offset=(0.0, 0.0, 0.0), scale=(2.0, 0.7, 1.0)), VECTOR, "int64")  # scales of columns
+COUNT_IMAGES = Field(Counts(scale=(3.0, 5.0)), IMAGE, "int32")  # and of channels
 
 CASES = {
-    "bernoulli, vector": ("bernoulli", {}, Schema(VECTOR, "uint8", levels=2)),
-    "bernoulli, image": ("bernoulli", {}, Schema(IMAGE, "uint8", levels=2)),
-    "categorical, vector": ("categorical", {}, Schema(VECTOR, "uint8", levels=4)),
-    "categorical, image": ("categorical", {}, Schema(IMAGE, "uint8", levels=3)),
-    "discretized logistic": ("discretized_logistic", {}, Schema(VECTOR, "uint8", levels=5)),
-    "mixture of logistics": ("discretized_logistic", {"components": 3}, Schema(IMAGE, "uint8", levels=3)),
+    "bernoulli, vector": ("bernoulli", {}, Field(Levels(2), VECTOR, "uint8")),
+    "bernoulli, image": ("bernoulli", {}, Field(Levels(2), IMAGE, "uint8")),
+    "categorical, vector": ("categorical", {}, Field(Levels(4), VECTOR, "uint8")),
+    "categorical, image": ("categorical", {}, Field(Levels(3), IMAGE, "uint8")),
+    "discretized logistic": ("discretized_logistic", {}, Field(Levels(5), VECTOR, "uint8")),
+    "mixture of logistics": ("discretized_logistic", {"components": 3}, Field(Levels(3), IMAGE, "uint8")),
     "mixture with atoms": (
         "discretized_logistic",
         {"components": 2, "atoms": (0, 2)},
-        Schema(IMAGE, "uint8", levels=3),
+        Field(Levels(3), IMAGE, "uint8"),
     ),
-    "gaussian, learned": ("gaussian", {}, Schema(VECTOR, "float64", **REAL)),
-    "gaussian, learned, image": ("gaussian", {}, Schema(IMAGE, "float64", **REAL)),
-    "gaussian, predicted": ("gaussian", {"sigma": "predicted"}, Schema(IMAGE, "float64", **REAL)),
-    "gaussian, optimal": ("gaussian", {"sigma": "optimal"}, Schema(VECTOR, "float64", **REAL)),
-    "gaussian, fixed": ("gaussian", {"sigma": 0.3}, Schema(VECTOR, "float64", **REAL)),
-    "johnson, learned": ("johnson_su", {"centre": (0.5,), "width": (0.2,)}, Schema(VECTOR, "float64", **REAL)),
+    "gaussian, learned": ("gaussian", {}, Field(Reals(**REAL), VECTOR, "float64")),
+    "gaussian, learned, image": ("gaussian", {}, Field(Reals(**REAL), IMAGE, "float64")),
+    "gaussian, predicted": ("gaussian", {"sigma": "predicted"}, Field(Reals(**REAL), IMAGE, "float64")),
+    "gaussian, optimal": ("gaussian", {"sigma": "optimal"}, Field(Reals(**REAL), VECTOR, "float64")),
+    "gaussian, fixed": ("gaussian", {"sigma": 0.3}, Field(Reals(**REAL), VECTOR, "float64")),
+    "johnson, learned": ("johnson_su", {"centre": (0.5,), "width": (0.2,)}, Field(Reals(**REAL), VECTOR, "float64")),
     "johnson, learned, image": (
         "johnson_su",
         {"centre": (0.5, -1.0), "width": (3.0, 0.7)},
-        Schema(IMAGE, "float64", **REAL),
+        Field(Reals(**REAL), IMAGE, "float64"),
     ),
-    "johnson, fixed": ("johnson_su", {"sigma": 0.3, "width": (0.1, 1.0, 9.0)}, Schema(VECTOR, "float64", **REAL)),
-    "laplace, learned": ("laplace", {}, Schema(IMAGE, "float64", **REAL)),
-    "laplace, predicted": ("laplace", {"scale": "predicted"}, Schema(VECTOR, "float64", **REAL)),
-    "laplace, fixed": ("laplace", {"scale": 0.3}, Schema(VECTOR, "float64", **REAL)),
-    "student t, learned": ("student_t", {}, Schema(IMAGE, "float64", **REAL)),
-    "student t, predicted": ("student_t", {"scale": "predicted"}, Schema(VECTOR, "float64", **REAL)),
-    "student t, fixed": ("student_t", {"scale": 0.3, "dof": 5.0}, Schema(VECTOR, "float64", **REAL)),
+    "johnson, fixed": ("johnson_su", {"sigma": 0.3, "width": (0.1, 1.0, 9.0)}, Field(Reals(**REAL), VECTOR, "float64")),
+    "laplace, learned": ("laplace", {}, Field(Reals(**REAL), IMAGE, "float64")),
+    "laplace, predicted": ("laplace", {"scale": "predicted"}, Field(Reals(**REAL), VECTOR, "float64")),
+    "laplace, fixed": ("laplace", {"scale": 0.3}, Field(Reals(**REAL), VECTOR, "float64")),
+    "student t, learned": ("student_t", {}, Field(Reals(**REAL), IMAGE, "float64")),
+    "student t, predicted": ("student_t", {"scale": "predicted"}, Field(Reals(**REAL), VECTOR, "float64")),
+    "student t, fixed": ("student_t", {"scale": 0.3, "dof": 5.0}, Field(Reals(**REAL), VECTOR, "float64")),
     "poisson, vector": ("poisson", {}, COUNTS),
     "poisson, image": ("poisson", {}, COUNT_IMAGES),
     "negative binomial, vector": ("negative_binomial", {}, COUNTS),
     "negative binomial, image": ("negative_binomial", {}, COUNT_IMAGES),
-    "beta binomial, vector": ("beta_binomial", {}, Schema(VECTOR, "uint8", levels=5)),
-    "beta binomial, image": ("beta_binomial", {}, Schema(IMAGE, "uint8", levels=3)),
-    "beta binomial of one toss": ("beta_binomial", {}, Schema(VECTOR, "uint8", levels=2)),
+    "beta binomial, vector": ("beta_binomial", {}, Field(Levels(5), VECTOR, "uint8")),
+    "beta binomial, image": ("beta_binomial", {}, Field(Levels(3), IMAGE, "uint8")),
+    "beta binomial of one toss": ("beta_binomial", {}, Field(Levels(2), VECTOR, "uint8")),
 }
 
 
-def build(name: str, keywords: dict, schema: Schema) -> Likelihood:
+def build(name: str, keywords: dict, field: Field) -> Likelihood:
     """In double precision, with every parameter moved off its start."""
-    likelihood = REGISTRY[name]((FEATURES,), schema, **keywords).double().requires_grad_(False)
+    likelihood = REGISTRY[name]((FEATURES,), field, **keywords).double().requires_grad_(False)
     for parameter in likelihood.parameters():
         nn.init.normal_(parameter, std=0.4)
     return likelihood
@@ -84,7 +85,7 @@ def scale_of(likelihood: Likelihood, parts: list[np.ndarray]) -> np.ndarray:
 
 
 def mean_count(likelihood: Likelihood, parts: list[np.ndarray]) -> np.ndarray:
-    return (softplus(parts[0]) + 1e-8) / unit_of(likelihood.schema).numpy()
+    return (softplus(parts[0]) + 1e-8) / unit_of(likelihood.field).numpy()
 
 
 def student_t(likelihood: Likelihood, parts: list[np.ndarray]):
@@ -105,7 +106,7 @@ def negative_binomial(likelihood: Likelihood, parts: list[np.ndarray]):
 
 def beta_binomial(likelihood: Likelihood, parts: list[np.ndarray]):
     a, b = (np.exp(parts[1]) * scipy.special.expit(sign * parts[0]) for sign in (1, -1))
-    return scipy.stats.betabinom(likelihood.schema.levels - 1, a, b)
+    return scipy.stats.betabinom(likelihood.field.kind.levels - 1, a, b)
 
 
 # (likelihood, its parameters one by one) → scipy's law of every value, in counts k = 0, 1, 2, … where it has masses
@@ -124,12 +125,12 @@ def law_of(likelihood: Likelihood, parameters: Tensor, laws: dict = LAWS):  # no
     return laws[name](likelihood, [part.numpy() for part in parameters.unbind(1)])
 
 
-def unit_of(schema: Schema) -> Tensor:
+def unit_of(field: Field) -> Tensor:
     """What one count is in model units, to be multiplied with (…, *tensor_shape); 1 of real numbers."""
-    if schema.levels:
-        return torch.tensor(1 / (schema.levels - 1)).double()
-    scale = torch.tensor(schema.scale if schema.counts else (1.0,)).double()
-    return 1 / scale.reshape(-1, *[1] * (len(schema.tensor_shape) - 1))
+    if field.kind.levels:
+        return torch.tensor(1 / (field.kind.levels - 1)).double()
+    scale = torch.tensor(field.kind.scale if field.kind.is_count else (1.0,)).double()
+    return 1 / scale.reshape(-1, *[1] * (len(field.tensor_shape) - 1))
 
 
 def learned(likelihood: Likelihood) -> list[Tensor]:
@@ -137,12 +138,12 @@ def learned(likelihood: Likelihood) -> list[Tensor]:
     return [parameter for name, parameter in likelihood.named_parameters() if not name.startswith("head")]
 
 
-def some_rows(schema: Schema, rows: int = ROWS) -> Tensor:
+def some_rows(field: Field, rows: int = ROWS) -> Tensor:
     """Rows in model units that differ from column to column."""
-    if schema.levels:
-        drawn = torch.randint(0, schema.levels, (rows, *schema.tensor_shape)).double()
-    elif schema.counts:
-        drawn = torch.poisson(4 * torch.rand(rows, *schema.tensor_shape, dtype=torch.float64).exp())
+    if field.kind.levels:
+        drawn = torch.randint(0, field.kind.levels, (rows, *field.tensor_shape)).double()
+    elif field.kind.is_count:
+        drawn = torch.poisson(4 * torch.rand(rows, *field.tensor_shape, dtype=torch.float64).exp())
     else:
-        drawn = torch.randn(rows, *schema.tensor_shape, dtype=torch.float64)
-    return drawn * unit_of(schema)
+        drawn = torch.randn(rows, *field.tensor_shape, dtype=torch.float64)
+    return drawn * unit_of(field)

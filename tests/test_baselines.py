@@ -10,6 +10,7 @@ from scipy import stats
 
 from variate.baselines import likelihood_baselines, pca_mse_per_dim
 from variate.data.dataset import Dataset
+from variate.data.kinds import Counts
 from variate.data.load import load
 
 LATENT = 2
@@ -169,7 +170,10 @@ def test_no_baseline_gives_counts_more_than_all_probability():
     """log P of a count is at most the exact mean, −entropy; a density at the whole numbers would exceed it."""
     law = stats.poisson(0.03)
     rows = [load(law.rvs((4000, 4), random_state=seed)) for seed in (0, 1)]
-    counts = [replace(one, schema=replace(one.schema, counts=True)) for one in rows]
+    counts = [
+        replace(one, schema=one.schema.with_kind(Counts(one.schema.x.kind.offset, one.schema.x.kind.scale)))
+        for one in rows
+    ]
     assert all(score < -4 * law.entropy() + 0.05 for score in likelihood_baselines(*counts, 2).values())
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import operator
 import os
 import pickle
 import subprocess
@@ -182,16 +183,18 @@ def test_metadata_that_is_no_description_is_refused(text):
 
 
 def paths(described: object, path: tuple = ()) -> list[tuple]:
-    """Every place in nested JSON objects."""
-    if not isinstance(described, dict):
+    """Every place in nested JSON objects, and in lists of them."""
+    listed = isinstance(described, list) and bool(described) and isinstance(described[0], dict)
+    inner = dict(enumerate(described)) if listed else described
+    if not isinstance(inner, dict):
         return [path]
-    return [path] * bool(path) + [p for key, value in described.items() for p in paths(value, (*path, key))]
+    return [path] * bool(path) + [p for key, value in inner.items() for p in paths(value, (*path, key))]
 
 
 def replaced(path: tuple, value: object) -> dict:
     """The description with another value at one place (``...``: without it)."""
     described = json.loads(json.dumps(source()[1]))
-    inner = functools.reduce(dict.__getitem__, path[:-1], described)
+    inner = functools.reduce(operator.getitem, path[:-1], described)
     if value is ...:
         del inner[path[-1]]
     else:
@@ -200,7 +203,16 @@ def replaced(path: tuple, value: object) -> dict:
 
 
 JUNK = [None, True, -1, 0, 2**70, 1.5, float("nan"), "", "junk", [], [[]], ["junk"], [-1], [2**70], [1.5], {}, {"a": 1}]
-REQUIRED = [p for p in paths({"format": 1, "config": {"encoder": {"name": 1}}, "schema": {"shape": 1, "dtype": 1}})]
+REQUIRED = [
+    p
+    for p in paths(
+        {
+            "format": 1,
+            "config": {"encoder": {"name": 1}},
+            "schema": {"fields": [{"shape": 1, "dtype": 1, "kind": {"name": 1}}]},
+        }
+    )
+]
 
 
 @functools.cache
@@ -222,8 +234,8 @@ def test_junk_anywhere_in_the_description_is_refused_or_harmless(data, junk):
     inference.sample(loaded, 2)
 
 
-@pytest.mark.parametrize("path", REQUIRED, ids=".".join)
-@pytest.mark.parametrize("junk", [..., None, 3, "junk", [], {}], ids=repr)
+@pytest.mark.parametrize("path", REQUIRED, ids=lambda path: ".".join(map(str, path)))
+@pytest.mark.parametrize("junk", [..., None, 99, "junk", [], {}], ids=repr)
 def test_what_a_description_needs_must_be_there(path, junk):
     refused(forged(source()[0], replaced(path, junk)))
 
@@ -231,17 +243,48 @@ def test_what_a_description_needs_must_be_there(path, junk):
 SCHEMAS = {
     "shape": [5, "5", [0], [-5], [2.0], [True], [], [1, 1, 1, 1], [1 << 40], [1 << 20, 1 << 20], [6]],
     "dtype": ["object", "float", "U3", "M8[s]", "nonsense", 8, None, ["float64"], "f8,f8", "V8"],
-    "levels": [1, 0, -3, 2.0, "2", True, 1 << 40, [2]],
+    "layout": ["", "HW", 3, None, ["F"]],
+    "name": ["y", "label", "", 3, None],
+    "resized": [True, 1, None],
+    "colour": [1],
+    "kind": [
+        *({"name": "levels", "levels": value, "divisor": 1} for value in [1, 0, -3, 2.0, "2", True, 1 << 40, [2]]),
+        *({"name": "levels", "levels": 2, "divisor": value} for value in [0, 2, -1, 1.0, True, None]),
+        *({"name": name, "offset": [0.0], "scale": [1.0]} for name in ["kind", "Reals", "", None, 3, ["reals"], {}]),
+        {"name": "category", "frequencies": [1, 2], "words": None},
+        {"name": "reals", "offset": [0.0]},
+        [],
+    ],
+}
+KINDS = {
     "scale": [[-0.5], [-1.0], [float("inf")], ["1"], 1.0, [], [1.0, 2.0], [[1.0] * 5], [1]],
     "offset": [[float("nan")], ["0"], 0.0, [], [1.0, 2.0], [None]],
-    "labels": [3, [-1], [1.5], ["a"], {}, [[1]]],
     "colour": [1],
 }
+LABELS = [3, [-1], [1.5], ["a"], {}, [[1]], [], None]
 
 
-@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in SCHEMAS.items() for v in values], ids=repr)
-def test_a_schema_of_wrong_types_is_refused(key, value):
-    refused(forged(source()[0], replaced(("schema", key), value)))
+FIRST = ("schema", "fields", 0)
+WRONG_FIELDS = [
+    *[((*FIRST, key), value) for key, values in SCHEMAS.items() for value in values],
+    *[((*FIRST, "kind", key), value) for key, values in KINDS.items() for value in values],
+    *[(("schema", "fields"), value) for value in ([], None, {}, [3], [[]])],
+]
+
+
+@pytest.mark.parametrize(("path", "value"), WRONG_FIELDS, ids=repr)
+def test_a_schema_of_wrong_types_is_refused(path, value):
+    refused(forged(source()[0], replaced(path, value)))
+
+
+@pytest.mark.parametrize("frequencies", LABELS, ids=repr)
+@pytest.mark.parametrize("words", [None, ["a", "a"], ["a", 3], "ab"], ids=repr)
+def test_classes_of_wrong_types_are_refused(frequencies, words):
+    described = json.loads(json.dumps(source()[1]))
+    kind = {"name": "category", "frequencies": frequencies, "words": words}
+    field = described["schema"]["fields"][0] | {"name": "label", "kind": kind, "shape": [], "layout": ""}
+    described["schema"]["fields"].append(field)
+    refused(forged(source()[0], described))
 
 
 WRONG_SETTINGS = [
@@ -261,7 +304,7 @@ def test_a_wrong_configuration_is_refused(path, value):
 
 
 @pytest.mark.parametrize(
-    "path", [("schema", "dtype"), ("schema", "colour"), ("config", "encoder", "name"), ("config", "latent", "size")]
+    "path", [(*FIRST, "dtype"), (*FIRST, "colour"), ("config", "encoder", "name"), ("config", "latent", "size")]
 )
 def test_a_refusal_names_the_file(path):
     with pytest.raises(UserError, match="forged.safetensors"):
@@ -280,8 +323,8 @@ HUGE = {
     "components": (("likelihood",), {"name": "discretized_logistic", "components": 10**9}),
     "samples": (("objective",), {"name": "elbo", "samples": 10**15}),
     "importance samples": (("objective",), {"name": "iwae", "k": 10**15}),
-    "long shape": (("schema", "shape"), [16_000_000]),
-    "large image": (("schema", "shape"), [8192, 8192, 3]),
+    "long shape": ((*FIRST, "shape"), [16_000_000]),
+    "large image": ((*FIRST, "shape"), [8192, 8192, 3]),
 }
 
 TRY_ALL = """

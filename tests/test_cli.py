@@ -112,9 +112,9 @@ def test_fit_prints_nothing_on_standard_output(call, tmp_path):
 def test_sample_gives_rows_in_the_datas_shape_and_dtype(done, tmp_path, kind, mean):
     done("sample", folder(kind), "-n", 7, "--out", tmp_path / "made.npy", *mean)
     made, schema = np.load(tmp_path / "made.npy"), run(kind).schema
-    assert made.shape == (7, *schema.shape) and made.dtype == schema.dtype
-    if schema.levels:
-        assert made.max() < schema.levels
+    assert made.shape == (7, *schema.x.shape) and made.dtype == schema.x.dtype
+    if schema.x.kind.levels:
+        assert made.max() < schema.x.kind.levels
 
 
 def test_sample_follows_its_seed(done, tmp_path):
@@ -248,7 +248,8 @@ def test_info_tells_what_fit_would_take_data_for(done, tmp_path):
     (tmp_path / "labels.txt").write_text("a\nb\n\n")
     options = ["--resize", "12,8", "--labels", tmp_path / "labels.txt", "--levels", 300]
     known = strict_json(done("info", tmp_path, *options, "--json"))
-    assert known["rows"] == 3 and known["schema"]["shape"] == [12, 8, 3] and known["schema"]["levels"] == 300
+    assert known["rows"] == 3 and known["schema"]["fields"][0]["shape"] == [12, 8, 3]
+    assert known["schema"]["fields"][0]["kind"]["levels"] == 300
     assert known["classes"] == {"a": 1, "b": 1} and known["without_label"] == 1
 
 

@@ -9,19 +9,24 @@ from variate import checkpoint, config, fitting
 from variate.apps.fit import fit
 from variate.config import Training
 from variate.data.dataset import Dataset
+from variate.data.infer import label_field
+from variate.data.kinds import Levels, Reals
 from variate.data.load import load
-from variate.data.schema import Schema
+from variate.data.schema import Field, Schema
 from variate.errors import UserError
 from variate.folder import RunFolder
 from variate.train import Interrupted, Trainer
 
-IMAGES, TABLE = Schema((8, 8), "uint8", levels=256, labels=(6, 6)), Schema((5,), "float64")
+IMAGES, TABLE = (
+    Schema.of(Field(Levels(256), (8, 8), "uint8"), label_field((6, 6))),
+    Schema.of(Field(Reals(), (5,), "float64")),
+)
 TWO_STEPS = ["train.batch_size=5", "train.epochs=2", "train.least_steps=0", "train.patience=0"]
 
 
 def described(schema: Schema, recipe: str = "vector", overrides: tuple[str, ...] = ()) -> dict[str, dict]:
     """The whole configuration for (black) rows of that schema."""
-    black = torch.zeros(2, *schema.shape, dtype=getattr(torch, schema.dtype))
+    black = torch.zeros(2, *schema.x.shape, dtype=getattr(torch, schema.x.dtype))
     return config.resolve(config.load_recipe(recipe, list(overrides)), Dataset(black, None, schema))
 
 
@@ -83,7 +88,7 @@ def test_a_recipe_says_nothing_that_is_not_used(recipe):
     [((5,), "vector"), ((7, 40), "vector"), ((8, 8), "vae"), ((31, 17, 3), "vae"), ((4, 4, 3), "vector")],
 )
 def test_the_default_recipe_suits_the_shape(shape, recipe):
-    schema = Schema(shape, "uint8", levels=256)
+    schema = Schema.of(Field(Levels(256), shape, "uint8"))
     assert config.default_recipe(schema) == recipe
     config.build(described(schema, recipe), schema)
 
@@ -92,8 +97,8 @@ def test_the_default_recipe_suits_the_shape(shape, recipe):
     ("schema", "name"),
     [
         (TABLE, "gaussian"),
-        (Schema((5,), "uint8", levels=2), "bernoulli"),
-        (Schema((8, 8), "uint8", levels=17), "categorical"),
+        (Schema.of(Field(Levels(2), (5,), "uint8")), "bernoulli"),
+        (Schema.of(Field(Levels(17), (8, 8), "uint8")), "categorical"),
         (IMAGES, "discretized_logistic"),
     ],
     ids=str,
@@ -258,7 +263,7 @@ def test_settings_that_do_not_go_together_are_refused(overrides):
         (TABLE, "context.name=label"),
         (TABLE, "encoder.name=conv"),
         (TABLE, "decoder.name=conv"),
-        (Schema((5,), "int32", levels=60000), "likelihood.name=categorical"),
+        (Schema.of(Field(Levels(60000), (5,), "int32")), "likelihood.name=categorical"),
     ],
     ids=str,
 )

@@ -30,7 +30,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Cauchy, Laplace, NegativeBinomial, Normal, Poisson, StudentT
 
-from variate.data.schema import Schema
+from variate.data import kinds
+from variate.data.kinds import Counts, Reals
+from variate.data.schema import Field
 from variate.errors import UserError
 from variate.models.laws.grids import GridBetaBinomial, Levels
 from variate.models.laws.incomplete_beta import regularized_beta
@@ -48,18 +50,18 @@ def likelihood(request) -> Likelihood:
 
 
 def cases(wanted) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", [name for name, (law, _, schema) in CASES.items() if wanted(law, schema)])
+    return pytest.mark.parametrize("case", [name for name, (law, _, field) in CASES.items() if wanted(law, field)])
 
 
-masses = cases(lambda law, schema: schema.is_mass)
-densities = cases(lambda law, schema: not schema.is_mass)
+masses = cases(lambda law, field: field.kind.is_mass)
+densities = cases(lambda law, field: not field.kind.is_mass)
 
 
 def ladder(likelihood: Likelihood, length: int) -> Tensor:
     """The values −1, 0, 1, … in model units, for every value: (length, 1, *shape)."""
-    schema = likelihood.schema
-    steps = torch.arange(-1.0, length - 1).double().reshape(-1, *[1] * len(schema.tensor_shape))
-    return (steps * unit_of(schema)).expand(length, *schema.tensor_shape).unsqueeze(1)
+    field = likelihood.field
+    steps = torch.arange(-1.0, length - 1).double().reshape(-1, *[1] * len(field.tensor_shape))
+    return (steps * unit_of(field)).expand(length, *field.tensor_shape).unsqueeze(1)
 
 
 def both(likelihood: Likelihood, parameters: Tensor, value: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +75,7 @@ def both(likelihood: Likelihood, parameters: Tensor, value: Tensor) -> tuple[np.
 def test_of_masses_it_is_the_sum_of_those_up_to_the_value(case):
     likelihood = build(*CASES[case])
     parameters = parameters_of(likelihood)
-    value = ladder(likelihood, 1500 if likelihood.schema.counts else likelihood.schema.levels + 1)
+    value = ladder(likelihood, 1500 if likelihood.field.kind.is_count else likelihood.field.kind.levels + 1)
     mass = likelihood.values(parameters).log_prob(value[1:]).exp()
     lower, upper = both(likelihood, parameters, value)
     assert (lower[0] == 0).all() and (upper[0] == 1).all()
@@ -112,30 +114,30 @@ def bernoulli(likelihood: Likelihood, parts: list[np.ndarray]):
 SCIPYS = LAWS | {"gaussian": gaussian, "bernoulli": bernoulli}
 
 
-@cases(lambda law, schema: law in SCIPYS)
+@cases(lambda law, field: law in SCIPYS)
 def test_it_is_scipys(case):
     likelihood = build(*CASES[case])
-    parameters, schema = parameters_of(likelihood), likelihood.schema
-    value = 3 * some_rows(schema, 100 * ROWS).unflatten(0, (100, ROWS)) - 2 * unit_of(schema)
-    raw = (value / unit_of(schema)).round().numpy() if schema.is_mass else value.numpy()
+    parameters, field = parameters_of(likelihood), likelihood.field
+    value = 3 * some_rows(field, 100 * ROWS).unflatten(0, (100, ROWS)) - 2 * unit_of(field)
+    raw = (value / unit_of(field)).round().numpy() if field.kind.is_mass else value.numpy()
     law = law_of(likelihood, parameters, SCIPYS)
     lower, upper = both(likelihood, parameters, value)
     np.testing.assert_allclose(lower, law.cdf(raw), rtol=1e-8, atol=1e-200)
     np.testing.assert_allclose(upper, law.sf(raw), rtol=1e-8, atol=1e-200)
 
 
-@cases(lambda law, schema: law == "discretized_logistic")
+@cases(lambda law, field: law == "discretized_logistic")
 def test_a_mixture_of_logistics_is_that_of_scipys_and_of_steps(case):
-    name, keywords, schema = CASES[case]
-    likelihood = build(name, keywords, schema)
+    name, keywords, field = CASES[case]
+    likelihood = build(name, keywords, field)
     parameters, k = parameters_of(likelihood), keywords.get("components", 1)
     mean, log_scale, logits = (part.numpy() for part in parameters.split([k, k, parameters.shape[1] - 2 * k], 1))
     weight = scipy.special.softmax(logits, 1)
-    for level in range(schema.levels - 1):
-        edge = (level + 0.5) / (schema.levels - 1)
+    for level in range(field.kind.levels - 1):
+        edge = (level + 0.5) / (field.kind.levels - 1)
         smooth = scipy.stats.logistic.cdf(edge, mean, np.exp(log_scale.clip(-7, 7)))
         steps = [weight[:, k + i] * (atom <= level) for i, atom in enumerate(keywords.get("atoms", ()))]
-        lower = likelihood.cumulative(parameters, torch.tensor(level / (schema.levels - 1)))
+        lower = likelihood.cumulative(parameters, torch.tensor(level / (field.kind.levels - 1)))
         np.testing.assert_allclose(lower, (weight[:, :k] * smooth).sum(1) + sum(steps), atol=1e-10)
 
 
@@ -145,7 +147,7 @@ def test_it_never_falls_and_ends_at_one(likelihood):
     value = torch.cat([torch.tensor([-math.inf]), inner.sort().values, torch.tensor([math.inf])]).double()
     value = value.reshape(-1, *[1] * (parameters.dim() - 1))
     lower, upper = both(likelihood, parameters, value)
-    assert lower.shape == upper.shape == (len(value), ROWS, *likelihood.schema.tensor_shape)
+    assert lower.shape == upper.shape == (len(value), ROWS, *likelihood.field.tensor_shape)
     assert (np.diff(lower, axis=0) >= -1e-14).all() and (np.diff(upper, axis=0) <= 1e-14).all()
     assert (lower[0] == 0).all() and (upper[0] == 1).all() and (lower[-1] == 1).all() and (upper[-1] == 0).all()
     np.testing.assert_allclose(lower + upper, 1, atol=1e-12)
@@ -154,7 +156,7 @@ def test_it_never_falls_and_ends_at_one(likelihood):
 @masses
 def test_off_the_grid_the_greatest_level_below_counts(case):
     likelihood = build(*CASES[case])
-    parameters, unit = parameters_of(likelihood), unit_of(likelihood.schema)
+    parameters, unit = parameters_of(likelihood), unit_of(likelihood.field)
     value = ladder(likelihood, 8)
     expected = both(likelihood, parameters, value)
     for share in (0.001, 0.5, 0.999):
@@ -165,8 +167,8 @@ def test_off_the_grid_the_greatest_level_below_counts(case):
 @pytest.mark.parametrize("levels", [2, 17, 256, 65536])
 @pytest.mark.parametrize("name", ["beta_binomial", "discretized_logistic"])
 def test_levels_stored_in_single_precision_are_themselves(name, levels):
-    schema = Schema((1,), "uint16", levels=levels)
-    likelihood = build(name, {}, schema)
+    field = Field(kinds.Levels(levels), (1,), "uint16")
+    likelihood = build(name, {}, field)
     parameters = torch.zeros(1, 3, 1).double() if name == "discretized_logistic" else torch.zeros(1, 2, 1).double()
     level = torch.arange(levels)[:: max(1, levels // 1000)].reshape(-1, 1, 1)
     exact, stored = level.double() / (levels - 1), level.float() / (levels - 1)
@@ -175,17 +177,17 @@ def test_levels_stored_in_single_precision_are_themselves(name, levels):
 
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
 def test_large_counts_stored_in_single_precision_are_themselves(name):
-    schema = Schema((1,), "int64", counts=True, scale=(1234.567,))
-    likelihood = build(name, {}, schema).float()
+    field = Field(Counts(scale=(1234.567,)), (1,), "int64")
+    likelihood = build(name, {}, field).float()
     counts = torch.tensor([0, 1, 99_999, 100_003, 999_983, 1_000_000, 1_000_999]).reshape(-1, 1)
     parameters = torch.tensor([10.0, 81.0, 810.0]).reshape(-1, 1, 1)
     law = law_of(likelihood, parameters.double())
-    value, raw = schema.to_tensor(counts).unsqueeze(1), counts.unsqueeze(1).numpy()
+    value, raw = field.to_tensor(counts).unsqueeze(1), counts.unsqueeze(1).numpy()
     lower, upper = both(likelihood, parameters, value)
     np.testing.assert_allclose(lower, law.cdf(raw), rtol=0, atol=1e-3)  # the mean itself is in single precision
     np.testing.assert_allclose(upper, law.sf(raw), rtol=0, atol=1e-3)
     mass = likelihood.values(parameters).log_prob(value).exp()
-    one_less = likelihood.cumulative(parameters, schema.to_tensor(counts - 1).unsqueeze(1))
+    one_less = likelihood.cumulative(parameters, field.to_tensor(counts - 1).unsqueeze(1))
     np.testing.assert_allclose(lower - one_less.numpy(), mass, rtol=1e-4, atol=1e-9)
 
 
@@ -193,10 +195,10 @@ def test_large_counts_stored_in_single_precision_are_themselves(name):
     "case", ["gaussian, learned, image", "student t, learned", "poisson, vector", "laplace, fixed"]
 )
 def test_a_constant_is_a_step_at_nought(case):
-    name, keywords, schema = CASES[case]
-    channels = schema.tensor_shape[0]
+    name, keywords, field = CASES[case]
+    channels = field.tensor_shape[0]
     scale = (0.0, *[2.0] * (channels - 1))
-    there = build(name, keywords, replace(schema, offset=(0.0,) * channels, scale=scale))
+    there = build(name, keywords, replace(field, kind=replace(field.kind, offset=(0.0,) * channels, scale=scale)))
     parameters = parameters_of(there)
     for value, below in ((-math.inf, 0), (-1e-3, 0), (0.0, 1), (0.7, 1), (math.inf, 1)):
         at = torch.tensor(value).double()
@@ -220,7 +222,7 @@ def test_the_slope_is_the_density(case):
 
 def test_gradients_are_finite_differences(likelihood):
     likelihood.requires_grad_()
-    parameters, value = parameters_of(likelihood).detach().requires_grad_(), some_rows(likelihood.schema)
+    parameters, value = parameters_of(likelihood).detach().requires_grad_(), some_rows(likelihood.field)
     inputs = [parameters, *learned(likelihood)]
     for method in (likelihood.cumulative, likelihood.survival):
         assert torch.autograd.gradcheck(lambda *_, method=method: method(parameters, value), inputs)
@@ -229,7 +231,7 @@ def test_gradients_are_finite_differences(likelihood):
 @pytest.mark.parametrize("size", [30.0, 200.0, 1e4])
 def test_wild_parameters_give_probabilities(likelihood, size):
     wild = size * torch.sign(parameters_of(likelihood)).float()
-    value = torch.cat([some_rows(likelihood.schema, 30), torch.zeros(1, *wild.shape[2:])]).float().unsqueeze(1)
+    value = torch.cat([some_rows(likelihood.field, 30), torch.zeros(1, *wild.shape[2:])]).float().unsqueeze(1)
     for part in both(likelihood.float(), wild, value):
         assert part.dtype == np.float64 and ((part >= 0) & (part <= 1)).all()
 
@@ -238,7 +240,7 @@ def test_values_that_depend_on_each_other_have_none():
     class Chained(type(build(*CASES["gaussian, fixed"]))):
         factorised = False
 
-    likelihood = Chained((FEATURES,), Schema(VECTOR, "float64", **REAL))
+    likelihood = Chained((FEATURES,), Field(Reals(**REAL), VECTOR, "float64"))
     for method in (likelihood.cumulative, likelihood.survival):
         with pytest.raises(UserError, match="Chained.*independent"):
             method(torch.zeros(1, 1, 3), torch.zeros(3))
@@ -377,7 +379,7 @@ def test_the_incomplete_beta_function_to_many_digits(a, b):
 
 def test_the_mass_of_an_interval_keeps_its_digits_in_the_upper_tail():
     """What lies between 30 and 31 σ above: of ``cumulative`` alone the difference would be nothing."""
-    likelihood = build("gaussian", {"sigma": 1.0}, Schema((1,), "float64", **REAL))
+    likelihood = build("gaussian", {"sigma": 1.0}, Field(Reals(**REAL), (1,), "float64"))
     at = torch.zeros(1, 1, 1).double()
     survival = [likelihood.survival(at, double([number])).item() for number in (30.0, 31.0)]
     np.testing.assert_allclose(survival[0] - survival[1], scipy.stats.norm.cdf(-30) - scipy.stats.norm.cdf(-31))

@@ -18,7 +18,8 @@ from variate import config, estimate, inference
 from variate.checkpoint import Run
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
-from variate.data.schema import Schema
+from variate.data.kinds import Levels, Reals
+from variate.data.schema import Field, Schema
 from variate.errors import UserError
 from variate.models.latents.flat import Flat
 from variate.models.likelihoods.gaussian import Gaussian
@@ -33,8 +34,8 @@ from variate.train import Step
 
 TOP, BOTTOM, VALUES, STATE, BITS, ROWS = 2, 1, 4, 3, 6, 5
 SIGMA = 0.6
-REAL = Schema((VALUES,), "float32", offset=(0.0,) * VALUES, scale=(1.0,) * VALUES)
-BINARY = Schema((BITS,), "uint8", levels=2)
+REAL = Schema.of(Field(Reals(offset=(0.0,) * VALUES, scale=(1.0,) * VALUES), (VALUES,), "float32"))
+BINARY = Schema.of(Field(Levels(2), (BITS,), "uint8"))
 every_objective = pytest.mark.parametrize("objective", [Elbo(), Elbo(samples=3), Iwae(k=4)], ids=["1", "3", "iwae"])
 
 
@@ -68,7 +69,7 @@ class Autoregressive(Likelihood):
 
     def __init__(self, features: tuple[int, ...], schema: Schema):
         super().__init__(features, schema, per_value=1)
-        self.weight = nn.Parameter(torch.zeros(schema.size, schema.size))
+        self.weight = nn.Parameter(torch.zeros(schema.x.size, schema.x.size))
 
     def distribution(self, parameters: Tensor) -> Distribution:
         return _Sequential(parameters.squeeze(-2), self.weight)
@@ -118,13 +119,13 @@ def model(request) -> Model:
 
 def as_run(model: Model, tmp_path) -> Run:
     """The model as the verbs know it; the configuration names the defaults, which nothing here reads further."""
-    return Run(model.requires_grad_(False), model.likelihood.schema, config.DEFAULTS, {"seed": 0}, tmp_path)
+    return Run(model.requires_grad_(False), Schema.of(model.likelihood.field), config.DEFAULTS, {"seed": 0}, tmp_path)
 
 
 def rows(model: Model, n: int = ROWS) -> Tensor:
-    schema = model.likelihood.schema
-    drawn = torch.randn(n, schema.size, dtype=torch.float64)
-    return drawn if schema.levels is None else (drawn > 0).double()
+    schema = Schema.of(model.likelihood.field)
+    drawn = torch.randn(n, schema.x.size, dtype=torch.float64)
+    return drawn if schema.x.kind.levels is None else (drawn > 0).double()
 
 
 def every_bit_vector() -> Tensor:
@@ -132,8 +133,8 @@ def every_bit_vector() -> Tensor:
 
 
 def dataset(model: Model, values: Tensor) -> Dataset:
-    schema = model.likelihood.schema
-    return Dataset(values.to(getattr(torch, schema.dtype)), None, schema)
+    schema = Schema.of(model.likelihood.field)
+    return Dataset(values.to(getattr(torch, schema.x.dtype)), None, schema)
 
 
 def ladder_law(model: Model) -> scipy.stats.multivariate_normal:
@@ -166,7 +167,7 @@ def test_step_trains(model, objective):
 def test_every_verb_accepts_them(model, tmp_path):
     """Scores, parts, units, embeddings, reconstructions, decodings and samples keep their shapes."""
     run, data = as_run(model.float(), tmp_path), dataset(model, rows(model))
-    shape = (ROWS, model.likelihood.schema.size)
+    shape = (ROWS, model.likelihood.field.size)
     assert estimate.log_likelihood(run, data, samples=4).nats.shape == (ROWS,)
     assert estimate.elbo_parts(run, data).unit_nats.shape == (model.latent.size,)
     assert estimate.active_units(run, data).shape == (model.latent.size,)

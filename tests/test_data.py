@@ -1,7 +1,6 @@
 """Raw values and model units, splits, subsets, binarisations, and what is refused."""
 
 import collections
-import dataclasses
 import json
 import statistics
 import time
@@ -18,10 +17,11 @@ from PIL import Image
 
 import variate
 from variate.data.dataset import Dataset
-from variate.data.infer import infer_schema
+from variate.data.infer import infer_schema, label_field
+from variate.data.kinds import Counts, Levels, Reals
 from variate.data.known import infer_known
 from variate.data.load import load
-from variate.data.schema import Schema
+from variate.data.schema import Field, Schema
 from variate.errors import UserError
 
 SHAPES = st.one_of(
@@ -38,9 +38,9 @@ def batches_of(dtype, elements=None):
 
 
 def there_and_back(values: np.ndarray, schema: Schema) -> tuple[torch.Tensor, np.ndarray]:
-    units = schema.to_tensor(torch.from_numpy(values))
-    assert units.dtype == torch.float32 and units.shape == (len(values), *schema.tensor_shape)
-    back = schema.to_raw(units)
+    units = schema.x.to_tensor(torch.from_numpy(values))
+    assert units.dtype == torch.float32 and units.shape == (len(values), *schema.x.tensor_shape)
+    back = schema.x.to_raw(units)
     assert back.dtype == values.dtype and back.shape == values.shape
     return units, back
 
@@ -71,7 +71,7 @@ def test_whole_numbers_come_back_exactly(values):
 @given(batches_of(np.int8, st.integers(-5, 1)))
 def test_negative_numbers_are_not_levels(values):
     assume(values.min() < 0)
-    assert infer_schema(values).levels is None
+    assert infer_schema(values).x.kind.levels is None
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -83,13 +83,13 @@ def test_real_numbers_come_back_within_float32(dtype, data):
     schema = infer_schema(values)
     _, back = there_and_back(values, schema)
     exact = values.astype(np.float64)
-    tolerance = 2.0**-23 * np.abs(exact - np.asarray(schema.offset)) + 4 * np.finfo(dtype).eps * np.abs(exact)
+    tolerance = 2.0**-23 * np.abs(exact - np.asarray(schema.x.kind.offset)) + 4 * np.finfo(dtype).eps * np.abs(exact)
     assert (np.abs(back - exact) <= tolerance + 1e-30).all()
 
 
 def test_columns_get_unit_scale_and_no_mean():
     values = np.random.default_rng(0).normal(1e6, 1e-3, size=(500, 3)) * [1, 10, 100]
-    units = infer_schema(values).to_tensor(torch.from_numpy(values)).numpy()
+    units = infer_schema(values).x.to_tensor(torch.from_numpy(values)).numpy()
     np.testing.assert_allclose(units.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(units.std(0), 1, rtol=1e-5)
 
@@ -116,12 +116,12 @@ def test_offset_and_scale_are_mean_and_deviation_at_any_size(values):
     deviation = statistics.pstdev(exact)
     rows = np.c_[values, np.ones(len(values))]
     schema = infer_schema(rows)
-    assert schema.offset[0] == pytest.approx(float(mean), rel=1e-14, abs=float(deviation) * 1e-3)
-    assert schema.scale[0] == pytest.approx(float(deviation), rel=1e-3, abs=5e-324)
-    units = schema.to_tensor(torch.from_numpy(rows), torch.float64)[:, 0]
-    offset, scale = Fraction(schema.offset[0]), Fraction(schema.scale[0])
+    assert schema.x.kind.offset[0] == pytest.approx(float(mean), rel=1e-14, abs=float(deviation) * 1e-3)
+    assert schema.x.kind.scale[0] == pytest.approx(float(deviation), rel=1e-3, abs=5e-324)
+    units = schema.x.to_tensor(torch.from_numpy(rows), torch.float64)[:, 0]
+    offset, scale = Fraction(schema.x.kind.offset[0]), Fraction(schema.x.kind.scale[0])
     np.testing.assert_allclose(units.numpy(), [float((value - offset) / scale) for value in exact], atol=1e-9)
-    back = schema.to_raw(schema.to_tensor(torch.from_numpy(rows), torch.float64))
+    back = schema.x.to_raw(schema.x.to_tensor(torch.from_numpy(rows), torch.float64))
     np.testing.assert_allclose(back[:, 0], values, rtol=1e-15, atol=float(deviation) * 1e-12)
 
 
@@ -133,13 +133,13 @@ def test_a_constant_is_a_constant(value, dtype):
     rows = np.random.default_rng(0).normal(10, 5, size=(30, 2)).astype(dtype)
     with_it = np.insert(rows, 1, np.full(30, value, dtype), 1)
     schema, without = infer_schema(with_it), infer_schema(rows)
-    assert schema.scale[1] == 0 and schema.log_volume_nats == without.log_volume_nats
-    assert (schema.size, schema.varying_size) == (3, 2)
+    assert schema.x.kind.scale[1] == 0 and schema.x.log_volume_nats == without.x.log_volume_nats
+    assert (schema.x.size, schema.x.varying_size) == (3, 2)
     drawn = torch.randn(30, 3).index_fill(1, torch.tensor([0]), 1e30)
-    np.testing.assert_array_equal(schema.to_raw(drawn)[:, 1], with_it[:, 1])
-    assert schema.to_tensor(torch.from_numpy(with_it))[:, 1].tolist() == [0] * 30
+    np.testing.assert_array_equal(schema.x.to_raw(drawn)[:, 1], with_it[:, 1])
+    assert schema.x.to_tensor(torch.from_numpy(with_it))[:, 1].tolist() == [0] * 30
     with_it[3, 1] = np.nextafter(with_it[3, 1], np.inf, dtype=dtype) if dtype != "int32" else value + 1
-    assert schema.to_tensor(torch.from_numpy(with_it))[:, 1].tolist() == [0, 0, 0, 1] + [0] * 26
+    assert schema.x.to_tensor(torch.from_numpy(with_it))[:, 1].tolist() == [0, 0, 0, 1] + [0] * 26
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
 
 
@@ -147,22 +147,22 @@ def test_a_constant_count_is_a_constant():
     values = np.random.default_rng(0).poisson(4, size=(90, 3))
     values[:, 1] = 7
     vae = variate.VAE(epochs=2, random_state=0, overrides=("likelihood.name=poisson",)).fit(values)
-    assert set(vae.sample(200)[:, 1].tolist()) == {7} and vae.run_.schema.counts
+    assert set(vae.sample(200)[:, 1].tolist()) == {7} and vae.run_.schema.x.kind.is_count
     values[0, 1] = 8
     scores = vae.score_samples(values[:5])
     assert scores[0] == -np.inf and np.isfinite(scores[1:]).all()
 
 
 def test_counts_are_what_they_round_to():
-    schema = Schema((2,), "float32", counts=True, offset=(0.0, 7.0), scale=(2.0, 0.0))
+    schema = Schema.of(Field(Counts(offset=(0.0, 7.0), scale=(2.0, 0.0)), (2,), "float32"))
     stored = torch.tensor([[3.0004, 7.0004], [3.0, 7.0]])
-    assert torch.equal(*schema.to_tensor(stored).unbind()) and torch.equal(*schema.canonical(stored).unbind())
+    assert torch.equal(*schema.x.to_tensor(stored).unbind()) and torch.equal(*schema.x.canonical(stored).unbind())
 
 
 def test_whole_numbers_that_a_double_cannot_tell_apart_are_refused():
     values = np.full((20, 2), 2**53, np.int64)
     values[:, 0] = np.arange(20)
-    assert infer_schema(values).scale[1] == 0
+    assert infer_schema(values).x.kind.scale[1] == 0
     values[::2, 1] += 1
     with pytest.raises(UserError, match="column 1 .* from 9007199254740992 to 9007199254740993"):
         infer_schema(values)
@@ -175,22 +175,27 @@ def test_what_varies_in_validation_rows_alone_is_no_constant():
     row = int((values == held_out[0].numpy()).all(1).nonzero()[0][0])
     values[row, 1] = 5
     train, valid = load(values).split(0)
-    assert train.schema.scale[::2] == pytest.approx(train.values.numpy().std(0)[::2])  # of the training rows alone
-    assert train.values[:, 1].eq(0).all() and train.schema.scale[1] == pytest.approx(values[:, 1].std())
+    assert train.schema.x.kind.scale[::2] == pytest.approx(
+        train.values.numpy().std(0)[::2]  # of the training rows alone
+    )
+    assert train.values[:, 1].eq(0).all() and train.schema.x.kind.scale[1] == pytest.approx(values[:, 1].std())
     assert valid.batch(slice(None)).target[:, 1].max() == pytest.approx((5 - values[:, 1].mean()) / values[:, 1].std())
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"scale": (1.0, -1.0)}, {"scale": (0.0,), "levels": 5}, {"condition_scale": (0.0,), "condition_offset": (0.0,)}],
-)
-def test_no_schema_of_ours_has_such_scales(change):
-    said = Schema((2,), "float64").to_json() | change
+@pytest.mark.parametrize("name", ["x", "columns"])
+@pytest.mark.parametrize("scale", [(1.0, -1.0), (0.0,), (1.0, 1.0, 1.0)])
+def test_no_schema_of_ours_has_such_scales(name, scale):
+    """A constant has the scale 0; nobody is told of columns that are constants."""
+    x, other = Field(Reals(), (2,), "float64"), Field(Reals((0.0,) * len(scale), scale), (2,), "float64", name=name)
+    said = Schema.of(*([other] if name == "x" else [x, other])).to_json()
+    if name == "x" and scale == (0.0,):
+        assert Schema.from_json(said) == Schema.of(other)
+        return
     with pytest.raises(UserError, match="out of range"):
-        Schema.from_json(json.loads(json.dumps(said)))
+        Schema.from_json(said)
 
 
-GREYS = Schema((2, 2), "uint8", levels=256)
+GREYS = Schema.of(Field(Levels(256), (2, 2), "uint8"))
 FRACTIONS = {
     "bool": np.array([[[True, False], [False, False]]]),
     "float": np.array([[[0.0, 1.0], [1.0, 0.0]]]),
@@ -208,7 +213,7 @@ def test_dark_images_are_given_as_integers():
     dark = np.array([[[0, 1], [1, 0]], [[0, 0], [0, 0]]])
     assert load(dark, like=GREYS).batch(slice(None)).target.max() == pytest.approx(1 / 255)
     assert len(load(dark[1:].astype(float), like=GREYS)) == 1  # black is black either way
-    ratings = Schema((4,), "float64", levels=5)
+    ratings = Schema.of(Field(Levels(5), (4,), "float64"))
     assert len(load(np.array([[0.0, 1.0, 1.0, 0.0]]), like=ratings)) == 1
 
 
@@ -224,15 +229,15 @@ def test_log_volume_is_the_log_derivative_of_the_map_to_units():
     """d(units)/d(raw), measured by a difference, column by column: densities change by its logarithm."""
     values = np.random.default_rng(1).normal(size=(50, 4)) * [0.1, 1, 10, 1000]
     schema = infer_schema(values)
-    step = schema.to_tensor(torch.from_numpy(values + values.std(0))) - schema.to_tensor(torch.from_numpy(values))
+    step = schema.x.to_tensor(torch.from_numpy(values + values.std(0))) - schema.x.to_tensor(torch.from_numpy(values))
     slopes = step.double().mean(0).numpy() / values.std(0)
-    assert schema.log_volume_nats == pytest.approx(np.log(slopes).sum(), rel=1e-5)
+    assert schema.x.log_volume_nats == pytest.approx(np.log(slopes).sum(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("layout", "axis"), [("HWC", 3), ("CHW", 1)])
 def test_an_images_volume_counts_every_pixel_of_every_channel(layout, axis):
     values = np.random.default_rng(1).normal(size=(50, 3, 4, 2)) * 5
-    found = infer_schema(values, layout=layout).log_volume_nats
+    found = infer_schema(values, layout=layout).x.log_volume_nats
     spreads = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).std(1)
     assert found == pytest.approx(-24 / len(spreads) * np.log(spreads).sum(), rel=1e-9)
 
@@ -240,7 +245,7 @@ def test_an_images_volume_counts_every_pixel_of_every_channel(layout, axis):
 def test_channels_go_first_and_come_back_last():
     values = np.zeros((1, 4, 5, 3), np.uint8)
     values[0, 2, 3, 1] = 255
-    units = infer_schema(values).to_tensor(torch.from_numpy(values))
+    units = infer_schema(values).x.to_tensor(torch.from_numpy(values))
     assert units.nonzero().tolist() == [[0, 1, 2, 3]]
 
 
@@ -254,7 +259,7 @@ def test_a_schema_survives_json(values, labelled):
 def test_the_scale_survives_json_to_the_last_bit(values):
     schema = infer_schema(values)
     again = Schema.from_json(json.loads(json.dumps(schema.to_json())))
-    assert (again.offset, again.scale) == (schema.offset, schema.scale)
+    assert again == schema
 
 
 def numbered(n: int) -> Dataset:
@@ -283,7 +288,7 @@ def test_labels_stay_with_their_rows_and_are_counted_on_the_training_part():
     train, valid = numbered(600).split(0)
     for part in (train, valid):
         assert part.labels.tolist() == [n % 10 for n in numbers(part)]
-        assert part.schema.labels == tuple(np.bincount(train.labels, minlength=10).tolist())
+        assert part.schema.class_counts == tuple(np.bincount(train.labels, minlength=10).tolist())
 
 
 def test_one_row_cannot_be_split():
@@ -356,7 +361,7 @@ def test_expected_keeps_the_grey_values():
 def test_binarised_rows_are_the_bits_that_are_scored(name):
     rows = load(GREY)
     binary = rows.binarized(name)
-    assert binary.schema.levels == 2
+    assert binary.schema.x.kind.levels == 2
     assert torch.equal(binary.batch(slice(None)).target, rows.batch(slice(None), name).target)
 
 
@@ -533,15 +538,15 @@ def test_labels_in_frames_keep_their_digits_and_what_is_missing(kind):
 def test_labels_become_classes(given, names, index):
     rows = load(np.zeros((3, 2), np.uint8), given)
     assert rows.schema.class_names == names and rows.labels.tolist() == index
-    assert rows.schema.labels == tuple(index.count(place) for place in range(len(names)))
+    assert rows.schema.class_counts == tuple(index.count(place) for place in range(len(names)))
 
 
 def test_real_numbers_beside_the_rows_are_known_columns():
     known = np.array([[1.0, 10.5], [3.0, 20.5], [5.0, 30.5]])
     rows = load(np.zeros((3, 2), np.uint8), known)
     assert rows.labels is None and rows.columns.tolist() == known.tolist()
-    np.testing.assert_allclose(rows.schema.condition_offset, known.mean(0))
-    np.testing.assert_allclose(rows.schema.condition_scale, known.std(0))
+    np.testing.assert_allclose(rows.schema.columns.kind.offset, known.mean(0))
+    np.testing.assert_allclose(rows.schema.columns.kind.scale, known.std(0))
 
 
 def test_new_rows_get_the_classes_of_the_model():
@@ -556,10 +561,10 @@ def test_new_rows_get_the_classes_of_the_model():
 def test_what_a_model_knows_as_a_class_is_one():
     """Models of before may have classes called nan and −1, and word classes in another order."""
     rows = np.zeros((3, 2), np.uint8)
-    old = dataclasses.replace(load(rows).schema, labels=(1, 1, 1), classes=("-1", "10", "9"))
+    old = load(rows).schema.with_field(label_field((1, 1, 1), ("-1", "10", "9")))
     assert load(rows, ["9", "-1", "10"], like=old).labels.tolist() == [2, 0, 1]
     assert load(rows, [9, -1, None], like=old).labels.tolist() == [2, 0, -1]
-    old = dataclasses.replace(old, classes=("B\udce4r", "a\nb", "nan"))
+    old = old.with_field(label_field((1, 1, 1), ("B\udce4r", "a\nb", "nan")))
     assert load(rows, ["nan", "B\udce4r", "a\nb"], like=old).labels.tolist() == [2, 0, 1]
 
 
@@ -568,7 +573,7 @@ def test_as_many_classes_as_a_model_can_tell_apart_are_no_work():
     values = np.random.default_rng(0).permutation(2**17) % 65_536
     started = time.process_time()
     names = infer_known(values).names
-    model = Schema((1,), "float64", labels=(1,) * 65_536, classes=names[::-1])
+    model = Schema.of(Field(Reals(), (1,), "float64"), label_field((1,) * 65536, names[::-1]))
     again = infer_known(values.astype(str), model)
     assert again.names == names == tuple(map(str, range(65_536))) and (again.labels == values).all()
     assert time.process_time() - started < 20
@@ -609,8 +614,8 @@ GRIDS = {  # values → (levels, divisor)
 @pytest.mark.parametrize(("values", "levels", "divisor"), GRIDS.values(), ids=GRIDS)
 def test_values_on_a_grid_are_found_and_come_back(values, levels, divisor):
     rows = load(values)
-    assert (rows.schema.levels, rows.schema.divisor) == (levels, divisor)
-    back = rows.schema.to_raw(rows.batch(slice(None)).target)
+    assert (rows.schema.x.kind.levels, rows.schema.x.kind.divisor) == (levels, divisor)
+    back = rows.schema.x.to_raw(rows.batch(slice(None)).target)
     assert back.dtype == values.dtype
     if levels:
         np.testing.assert_allclose(back, values, rtol=2e-7)
@@ -636,10 +641,10 @@ def test_axes_are_found_and_come_back(shape):
     layout, tensor_shape = LAYOUTS[shape]
     values = np.random.default_rng(0).normal(size=(4, *shape))
     rows = load(values)
-    assert (rows.schema.layout, rows.schema.tensor_shape) == (layout, tensor_shape)
+    assert (rows.schema.x.layout, rows.schema.x.tensor_shape) == (layout, tensor_shape)
     units = rows.batch(slice(None)).target
     assert units.shape == (4, *tensor_shape)
-    np.testing.assert_allclose(rows.schema.to_raw(units), values, atol=1e-5)
+    np.testing.assert_allclose(rows.schema.x.to_raw(units), values, atol=1e-5)
     channel = layout.find("C")
     if channel >= 0:  # of every channel by itself, where the channels stand
         own = np.moveaxis(values, channel + 1, 1).reshape(4, tensor_shape[0], -1)
@@ -649,9 +654,9 @@ def test_axes_are_found_and_come_back(shape):
 
 def test_a_layout_that_is_named_is_taken():
     values = np.zeros((4, 28, 28), np.uint8)
-    assert load(values, layout="lc").schema.tensor_shape == (28, 28)
-    assert load(values, layout="CL").schema.layout == "CL"
-    assert load(np.zeros((4, 100)), layout="L").schema.tensor_shape == (1, 100)
+    assert load(values, layout="lc").schema.x.tensor_shape == (28, 28)
+    assert load(values, layout="CL").schema.x.layout == "CL"
+    assert load(np.zeros((4, 100)), layout="L").schema.x.tensor_shape == (1, 100)
     for wrong, said in [("HWC", "axes"), ("HWD", "did you mean"), ("", None)]:
         if said:
             with pytest.raises(UserError, match=said):
@@ -666,9 +671,9 @@ def test_pytorch_data_sets_are_read():
     labels = torch.arange(12) % 3
     rows = load(torch.utils.data.TensorDataset(images, labels))
     assert torch.equal(rows.values, images) and torch.equal(rows.labels, labels)
-    assert rows.schema.layout == "CHW"
+    assert rows.schema.x.layout == "CHW"
     alone = load(torch.utils.data.TensorDataset(images.float().mul(1 / 255)))
-    assert alone.labels is None and alone.schema.divisor == 255
+    assert alone.labels is None and alone.schema.x.kind.divisor == 255
 
     class Pictures(torch.utils.data.Dataset):
         def __len__(self):
@@ -678,7 +683,7 @@ def test_pytorch_data_sets_are_read():
             return Image.new("RGB", (9, 8), (index, 2, 3)), "odd" if index % 2 else "even"
 
     rows = load(Pictures())
-    assert rows.schema.shape == (8, 9, 3) and rows.schema.class_names == ("even", "odd")
+    assert rows.schema.x.shape == (8, 9, 3) and rows.schema.class_names == ("even", "odd")
     assert rows.values[4, 0, 0].tolist() == [4, 2, 3]
 
 

@@ -20,6 +20,7 @@ from variate.apps.fit import fit
 from variate.apps.report import report
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
+from variate.data.infer import label_field
 from variate.data.load import load
 from variate.errors import UserError
 from variate.models.likelihoods.likelihood import Likelihood
@@ -67,7 +68,7 @@ def test_a_rows_score_is_its_own_in_any_order_and_company(score, kind, order, ke
 
 def same(kind: str) -> float:
     """The promise: of vectors 1e-12 of a score in double precision, of everything else 1e-5 in single."""
-    return 1e-5 if run(kind).schema.axes.spatial else 1e-12
+    return 1e-5 if run(kind).schema.x.axes.spatial else 1e-12
 
 
 @pytest.mark.parametrize(("score", "kind"), CASES)
@@ -190,7 +191,7 @@ def test_the_label_is_summed_out_exactly_whatever_label_the_rows_have(label):
 
 def test_leaving_out_labels_loses_nothing():
     """With k = 500 samples the estimate that skips hopeless labels is that of the whole sum, label by label."""
-    frequencies = torch.tensor(run("bits").schema.labels, dtype=torch.float64)
+    frequencies = torch.tensor(run("bits").schema.class_counts, dtype=torch.float64)
     given = [estimate.log_likelihood(run("bits"), every_row(c), samples=500, seed=3).nats for c in range(3)]
     total = torch.logsumexp(torch.stack(given) + (frequencies / frequencies.sum()).log().unsqueeze(-1), 0)
     pruned = estimate.log_likelihood(run("bits"), every_row(), samples=500, marginal=True)
@@ -208,7 +209,7 @@ def test_a_label_that_no_training_row_has_counts_for_nothing():
 
 
 def _marginal_with(trained, counts: tuple[int, ...], data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    other = replace(trained, schema=replace(trained.schema, labels=counts))
+    other = replace(trained, schema=trained.schema.with_field(label_field(counts)))
     estimated = estimate.log_likelihood(other, replace(data, schema=other.schema), samples=500, marginal=True)
     return estimated.nats, estimated.mc_se
 
@@ -238,7 +239,9 @@ def test_a_density_is_one_of_the_raw_values():
     grid = torch.cartesian_prod(axis, axis)
     parameters = trained.model.decode(grid.unsqueeze(1), None)[:, 0]
     decoded = trained.model.likelihood.distribution(parameters)
-    offset, scale = (torch.tensor(v, dtype=torch.float64) for v in (trained.schema.offset, trained.schema.scale))
+    offset, scale = (
+        torch.tensor(v, dtype=torch.float64) for v in (trained.schema.x.kind.offset, trained.schema.x.kind.scale)
+    )
     mean, deviation = decoded.mean.double() * scale + offset, decoded.stddev.double() * scale
     log_x = torch.distributions.Normal(mean, deviation).log_prob(torch.from_numpy(values).unsqueeze(1)).sum(-1)
     log_prior = -grid.double().square().sum(-1) / 2 - math.log(2 * math.pi) + 2 * math.log(12 / 240)
@@ -384,7 +387,7 @@ def test_a_chunk_has_a_size_in_bytes():
     seen = []
     for kind in ("plain", "table"):
         trained = inference.exact(run(kind))
-        size = trained.schema.size * trained.model.likelihood.per_value * trained.dtype.itemsize
+        size = trained.schema.x.size * trained.model.likelihood.per_value * trained.dtype.itemsize
         for limit in (1, 3 * size, 10**9):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(inference, "CHUNK_BYTES", limit)
@@ -459,7 +462,7 @@ def test_the_errors_of_log_p_given_the_label_are_its_own(kind, capsys):
         error = math.sqrt(nats.var(ddof=1) / 40 + (shared - (mc_se**2).sum()) / 40**2)
         assert figures[f"{prefix}log_likelihood_se"] == pytest.approx(error)
         assert figures[f"{prefix}log_likelihood_mc_se"] == pytest.approx(math.sqrt(shared) / 40)
-        bits_per_nat = 1 / (rows.schema.size * math.log(2))
+        bits_per_nat = 1 / (rows.schema.x.size * math.log(2))
         assert figures[f"{prefix}bits_per_dim_se"] == pytest.approx(error * bits_per_nat)
     assert figures["conditional_log_likelihood_se"] != pytest.approx(figures["log_likelihood_se"], rel=1e-3)
     lines = table_of(figures).splitlines()

@@ -49,7 +49,7 @@ def fitted(request):
 def test_transform_is_the_posterior_mean_of_the_run(fitted):
     """The estimator in float64 against the same model called directly in float32."""
     run, data = fitted.run_, rows()
-    units = run.schema.to_tensor(torch.from_numpy(data))
+    units = run.schema.x.to_tensor(torch.from_numpy(data))
     direct = run.model.latent.embed(run.model.encoder(units, None), None)
     np.testing.assert_allclose(fitted.transform(data), direct.numpy(), atol=1e-5)
 
@@ -190,7 +190,7 @@ def test_a_label_is_a_condition_and_is_summed_out():
     words = np.array(["one", "two", "three"])[labels]
     model = quick(conditional=True).fit(values, words)
     assert set(model.run_.schema.class_names) == set(words)
-    counts = np.array(model.run_.schema.labels)
+    counts = np.array(model.run_.schema.class_counts)
     joint = [
         np.log(counts[index] / counts.sum())
         + estimate.log_likelihood(model.run_, load(values[:20], np.full(20, word)), samples=2000).nats.numpy()
@@ -428,7 +428,7 @@ def test_bits_drawn_once_are_the_models_affair():
     images = pixels(60)
     settings = ("data.binarize=static", "encoder.hidden=[8]", "decoder.hidden=[8]")
     model = estimators.VAE(2, recipe="kingma-welling", epochs=2, overrides=settings, random_state=0).fit(images)
-    assert model.run_.schema.levels == 256
+    assert model.run_.schema.x.kind.levels == 256
     assert np.isfinite(model.score_samples(images)).all() and model.reconstruct(images).shape == images.shape
     assert np.isfinite(model.partial_fit(images).score(images))
 
@@ -657,7 +657,7 @@ def test_what_is_missing_is_never_learned():
 
 def labelled_counts(y) -> tuple[int, ...]:
     """Of the classes in the training part: a sixth of the thirty rows is held out, those without a label first."""
-    return few(overrides=(*FEW, "train.least_steps=0"), epochs=1).fit(rows(30), y).run_.schema.labels
+    return few(overrides=(*FEW, "train.least_steps=0"), epochs=1).fit(rows(30), y).run_.schema.class_counts
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])

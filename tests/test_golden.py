@@ -47,7 +47,7 @@ def test_the_first_ten_steps_are_what_they_were():
 def test_every_format_is_read_for_ever(file):
     """``large``: 72 × 72, where the networks of format 1 had another shape than today's."""
     run, told = checkpoint.load(file), json.loads(file.with_suffix(".json").read_text())
-    found = estimate.elbo_parts(run, rows(run.schema.shape[0]))
+    found = estimate.elbo_parts(run, rows(run.schema.x.shape[0]))
     assert found.elbo_nats[:5].tolist() == pytest.approx(told["elbo_nats"], rel=1e-3)
 
 

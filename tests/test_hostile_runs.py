@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import operator
 import os
 import shutil
 from pathlib import Path
@@ -67,13 +68,14 @@ def state() -> tuple[dict[str, torch.Tensor], dict]:
 
 def places(described: object, path: tuple = ()) -> list[tuple]:
     """Every place in nested JSON objects, the objects themselves too."""
-    inner = described.items() if isinstance(described, dict) else ()
+    listed = isinstance(described, list) and bool(described) and isinstance(described[0], dict)
+    inner = enumerate(described) if listed else described.items() if isinstance(described, dict) else ()
     return [path] * bool(path) + [place for key, value in inner for place in places(value, (*path, key))]
 
 
 def put(described: dict, path: tuple, value: object) -> None:
     """Another value at one place (``...``: nothing)."""
-    inner = functools.reduce(dict.__getitem__, path[:-1], described)
+    inner = functools.reduce(operator.getitem, path[:-1], described)
     if value is ...:
         del inner[path[-1]]
     else:
@@ -112,7 +114,9 @@ def test_junk_anywhere_in_a_state_is_refused_or_harmless(tmp_path, number):
             assert all(torch.isfinite(weight).all() for weight in weights), path
 
 
-@pytest.mark.parametrize("path", [("schema", "resized"), ("config", "data"), ("config", "data", "binarize")], ids=str)
+@pytest.mark.parametrize(
+    "path", [("schema", "fields", 0, "resized"), ("config", "data"), ("config", "data", "binarize")], ids=str
+)
 @pytest.mark.parametrize("junk", [True, {}, ...], ids=str)
 def test_what_the_state_of_rows_that_are_no_images_says_of_images(tmp_path, path, junk):
     tensors, described = state()
@@ -334,9 +338,9 @@ def test_a_path_that_no_file_can_have_is_told(tmp_path, monkeypatch, path):
 
 def test_what_loading_would_refuse_is_refused_before_training(tmp_path, monkeypatch):
     """A class name as long as no file may have: not after hours, when the model is saved."""
-    from variate.data import schema
+    from variate.data import kinds
 
-    monkeypatch.setattr(schema, "LONGEST_NAME", 3)
+    monkeypatch.setattr(kinds, "LONGEST_NAME", 3)
     monkeypatch.setattr(variate.train.Trainer, "epochs", None)  # whoever trains fails
     names = np.array(["short", "ann"])[np.arange(60) % 2]
     with pytest.raises(UserError, match="shorter names"):

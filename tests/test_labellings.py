@@ -165,7 +165,7 @@ def test_unlabelled_rows_are_worth_having(trained, few):
 
 
 def test_every_label_is_learned_from(trained):
-    assert sum(trained.schema.labels) == 100 and trained.schema.class_names == tuple("0123456789")
+    assert sum(trained.schema.class_counts) == 100 and trained.schema.class_names == tuple("0123456789")
 
 
 def test_probabilities_are_of_the_row_alone_and_survive_the_file(trained):

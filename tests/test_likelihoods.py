@@ -31,8 +31,9 @@ from helpers_likelihoods import (
 )
 from torch import Tensor, nn
 
+from variate.data.kinds import Counts, Levels, Reals
 from variate.data.load import load
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.errors import UserError
 from variate.models.likelihoods.bernoulli import Bernoulli
 from variate.models.likelihoods.categorical import Categorical
@@ -59,24 +60,24 @@ def fixture_of(wanted: Callable[[str], bool]) -> Callable[..., Likelihood]:
     return built
 
 
-discrete = fixture_of(lambda name: CASES[name][2].levels is not None)
-symmetric = fixture_of(lambda name: not CASES[name][2].is_mass and CASES[name][0] != "johnson_su")
-unbounded = fixture_of(lambda name: CASES[name][2].levels is None)
-counting = fixture_of(lambda name: CASES[name][2].counts)
+discrete = fixture_of(lambda name: CASES[name][2].kind.levels is not None)
+symmetric = fixture_of(lambda name: not CASES[name][2].kind.is_mass and CASES[name][0] != "johnson_su")
+unbounded = fixture_of(lambda name: CASES[name][2].kind.levels is None)
+counting = fixture_of(lambda name: CASES[name][2].kind.is_count)
 gaussian = fixture_of(lambda name: "gaussian" in name)
 known = fixture_of(lambda name: CASES[name][0] in LAWS)
 
 
-def every_example(schema: Schema) -> Tensor:
+def every_example(field: Field) -> Tensor:
     """All L^D examples in model units, (L^D, *tensor_shape)."""
-    levels = np.arange(schema.levels) / (schema.levels - 1)
-    table = np.array(list(itertools.product(levels, repeat=schema.size)))
-    return torch.from_numpy(table).reshape(-1, *schema.tensor_shape)
+    levels = np.arange(field.kind.levels) / (field.kind.levels - 1)
+    table = np.array(list(itertools.product(levels, repeat=field.size)))
+    return torch.from_numpy(table).reshape(-1, *field.tensor_shape)
 
 
 def table(likelihood: Likelihood, parameters: Tensor) -> tuple[Tensor, Tensor]:
     """(all examples, their log-probabilities (L^D, ROWS))."""
-    examples = every_example(likelihood.schema)
+    examples = every_example(likelihood.field)
     wide = examples.unsqueeze(1).expand(-1, len(parameters), *examples.shape[1:])
     return wide, likelihood.log_prob(parameters, wide)
 
@@ -86,8 +87,8 @@ def log_total(likelihood: Likelihood, parameters: Tensor, cell: tuple, others: T
 
     Integrals by Simpson's rule along x = point ± (e^t − 1), which meets kinks at its ends and reaches heavy tails.
     """
-    if likelihood.schema.counts:
-        unit = unit_of(likelihood.schema).expand(others.shape[1:])[cell]
+    if likelihood.field.kind.is_count:
+        unit = unit_of(likelihood.field).expand(others.shape[1:])[cell]
         grid, log_weight = (torch.arange(4000).double() * unit).unsqueeze(-1), torch.zeros(4000, 1)
     else:
         t = torch.linspace(0, 25, 20_001, dtype=torch.float64)
@@ -101,10 +102,10 @@ def log_total(likelihood: Likelihood, parameters: Tensor, cell: tuple, others: T
     return torch.logsumexp(likelihood.log_prob(parameters, targets) + log_weight, 0)
 
 
-def masks(schema: Schema) -> list[Tensor]:
+def masks(field: Field) -> list[Tensor]:
     """Every pattern of observed cells."""
-    patterns = itertools.product([False, True], repeat=schema.size)
-    return [torch.tensor(pattern).reshape(schema.tensor_shape) for pattern in patterns]
+    patterns = itertools.product([False, True], repeat=field.size)
+    return [torch.tensor(pattern).reshape(field.tensor_shape) for pattern in patterns]
 
 
 def test_every_likelihood_has_a_case():
@@ -114,7 +115,7 @@ def test_every_likelihood_has_a_case():
 def test_shapes_say_which_dimensions_are_rows_and_which_an_example(likelihood):
     parameters = parameters_of(likelihood)
     p = likelihood.distribution(parameters)
-    shape = torch.Size(likelihood.schema.tensor_shape)
+    shape = torch.Size(likelihood.field.tensor_shape)
     assert (p.batch_shape, p.event_shape) == ((ROWS,), shape)
     assert parameters.shape == (ROWS, parameters.shape[1], *shape)
     assert likelihood.point(parameters).shape == (ROWS, *shape)
@@ -129,24 +130,24 @@ def test_probabilities_of_all_examples_sum_to_one(discrete):
 def test_density_is_a_product_of_densities_that_integrate_to_one(unbounded):
     """Σᵢ log [p(x) / ∫ p(x) dxᵢ] is log p(x) for a normalised product, and for nothing else that factorises."""
     parameters = parameters_of(unbounded)
-    x = some_rows(unbounded.schema)
+    x = some_rows(unbounded.field)
     log_prob = unbounded.log_prob(parameters, x)
     each = [log_prob - log_total(unbounded, parameters, cell, x) for cell in np.ndindex(x.shape[1:])]
     torch.testing.assert_close(sum(each), log_prob, rtol=0, atol=1e-8)
 
 
 def test_masses_and_densities_are_scipys(known):
-    parameters, schema = parameters_of(known), known.schema
-    x = some_rows(schema, 50 * ROWS).unflatten(0, (50, ROWS))
+    parameters, field = parameters_of(known), known.field
+    x = some_rows(field, 50 * ROWS).unflatten(0, (50, ROWS))
     law = law_of(known, parameters)
-    each = law.logpmf((x / unit_of(schema)).round()) if schema.is_mass else law.logpdf(x)
+    each = law.logpmf((x / unit_of(field)).round()) if field.kind.is_mass else law.logpdf(x)
     np.testing.assert_allclose(known.log_prob(parameters, x), each.reshape(50, ROWS, -1).sum(-1), atol=1e-9)
 
 
 def test_missing_cells_are_summed_out(discrete):
     parameters = parameters_of(discrete)
     examples, log_mass = table(discrete, parameters)
-    for observed in masks(discrete.schema):
+    for observed in masks(discrete.field):
         wanted = examples[len(examples) // 2, 0]
         same = ((examples[:, 0] == wanted) | ~observed).flatten(1).all(-1)
         expected = torch.logsumexp(log_mass[same], 0)
@@ -156,7 +157,7 @@ def test_missing_cells_are_summed_out(discrete):
 
 def test_missing_cells_are_integrated_out(unbounded):
     parameters = parameters_of(unbounded)
-    x = some_rows(unbounded.schema)
+    x = some_rows(unbounded.field)
     for cell in np.ndindex(x.shape[1:]):
         observed = torch.ones(x.shape[1:], dtype=torch.bool)
         observed[cell] = False
@@ -166,7 +167,7 @@ def test_missing_cells_are_integrated_out(unbounded):
 
 @pytest.mark.parametrize("filler", [math.nan, math.inf, -1e30])
 def test_what_stands_in_a_missing_cell_changes_neither_value_nor_gradient(likelihood, filler):
-    observed = torch.zeros(likelihood.schema.tensor_shape, dtype=torch.bool)
+    observed = torch.zeros(likelihood.field.tensor_shape, dtype=torch.bool)
     observed.view(-1)[0] = True
     results = []
     for value in (0.0, filler):
@@ -186,7 +187,7 @@ def test_point_is_the_probability_weighted_mean(discrete):
 
 
 def test_point_is_where_a_symmetric_density_is_densest(symmetric):
-    target = torch.zeros(ROWS, *symmetric.schema.tensor_shape, dtype=torch.float64)
+    target = torch.zeros(ROWS, *symmetric.field.tensor_shape, dtype=torch.float64)
     parameters = parameters_of(symmetric)
     point = symmetric.point(parameters).requires_grad_()
     slope = torch.autograd.grad(symmetric.log_prob(parameters, point).sum(), point)[0]
@@ -194,7 +195,7 @@ def test_point_is_where_a_symmetric_density_is_densest(symmetric):
 
 
 def test_mean_and_variance_are_scipys(known):
-    parameters, unit = parameters_of(known), unit_of(known.schema).numpy()
+    parameters, unit = parameters_of(known), unit_of(known.field).numpy()
     p, law = known.distribution(parameters), law_of(known, parameters)
     shape = p.mean.shape
     np.testing.assert_allclose(p.mean, np.broadcast_to(law.mean() * unit, shape))
@@ -213,8 +214,8 @@ def test_sample_frequencies_are_the_probabilities(discrete):
     parameters = parameters_of(discrete)[:1]
     examples, log_mass = table(discrete, parameters)
     drawn = discrete.distribution(parameters).sample(torch.Size([50_000])).flatten(1)
-    place = torch.tensor([discrete.schema.levels**i for i in reversed(range(discrete.schema.size))])
-    code = ((drawn * (discrete.schema.levels - 1)).round().long() * place).sum(-1)
+    place = torch.tensor([discrete.field.kind.levels**i for i in reversed(range(discrete.field.size))])
+    code = ((drawn * (discrete.field.kind.levels - 1)).round().long() * place).sum(-1)
     counts, expected = np.bincount(code, minlength=len(examples)), 50_000 * log_mass[:, 0].exp().numpy()
     rare = expected < 10
     seen, awaited = (np.append(each[~rare], each[rare].sum()) for each in (counts, expected))
@@ -226,8 +227,8 @@ def test_gaussian_samples_are_normal_with_its_density(gaussian):
     """Kolmogorov–Smirnov against the scipy normal that the reported log-density, a parabola, belongs to."""
     parameters = parameters_of(gaussian)[:1]
     drawn = gaussian.distribution(parameters).sample(torch.Size([20_000]))
-    for cell in np.ndindex(gaussian.schema.tensor_shape):
-        at = torch.zeros(3, 1, *gaussian.schema.tensor_shape, dtype=torch.float64)
+    for cell in np.ndindex(gaussian.field.tensor_shape):
+        at = torch.zeros(3, 1, *gaussian.field.tensor_shape, dtype=torch.float64)
         at[(slice(None), 0, *cell)] = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
         low, middle, high = gaussian.log_prob(parameters, at)[:, 0].tolist()
         variance = 1 / (2 * middle - low - high)
@@ -238,9 +239,9 @@ def test_gaussian_samples_are_normal_with_its_density(gaussian):
 def test_samples_are_distributed_as_scipys(known):
     """Densities by Kolmogorov–Smirnov; masses by Pearson's chi-square, with those rarer than 10 times as one."""
     parameters = parameters_of(known)[:1]
-    drawn = (known.distribution(parameters).sample(torch.Size([20_000])) / unit_of(known.schema)).numpy()
+    drawn = (known.distribution(parameters).sample(torch.Size([20_000])) / unit_of(known.field)).numpy()
     law, grid = law_of(known, parameters), np.arange(400).reshape(-1, *[1] * (drawn.ndim - 1))
-    if not known.schema.is_mass:
+    if not known.field.kind.is_mass:
         uniform = law.cdf(drawn).reshape(20_000, -1).T
         assert min(scipy.stats.kstest(each, "uniform").pvalue for each in uniform) > 1e-4
         return
@@ -257,7 +258,7 @@ def test_samples_are_distributed_as_scipys(known):
 @pytest.mark.parametrize("size", [30.0, 200.0, 1e4])
 def test_wild_parameters_give_numbers_and_gradients(likelihood, size):
     """A decoder gone astray costs an enormous number of nats; the number is still one, and says where to turn."""
-    values = some_rows(likelihood.schema, 40 * ROWS).unflatten(0, (40, ROWS))
+    values = some_rows(likelihood.field, 40 * ROWS).unflatten(0, (40, ROWS))
     target = torch.cat([values, torch.zeros_like(values[:1]), torch.ones_like(values[:1])]).float()
     signs = torch.sign(parameters_of(likelihood)).float()
     likelihood.float().requires_grad_()
@@ -269,7 +270,7 @@ def test_wild_parameters_give_numbers_and_gradients(likelihood, size):
 
 def test_gradients_are_finite_differences(likelihood):
     likelihood.requires_grad_()
-    parameters, target = parameters_of(likelihood).detach().requires_grad_(), some_rows(likelihood.schema)
+    parameters, target = parameters_of(likelihood).detach().requires_grad_(), some_rows(likelihood.field)
     inputs = [parameters, *learned(likelihood)]
     assert torch.autograd.gradcheck(lambda *_: likelihood.log_prob(parameters, target), inputs)
     assert torch.autograd.gradgradcheck(lambda *_: likelihood.log_prob(parameters, target), inputs)
@@ -280,7 +281,7 @@ class TestBernoulli:
         """E_b[log p(b)], b ~ Bernoulli(x), by summing over all b: what binarize = expected optimises."""
         likelihood = build(*CASES["bernoulli, image"])
         parameters = parameters_of(likelihood)
-        grey = torch.rand(likelihood.schema.tensor_shape, dtype=torch.float64)
+        grey = torch.rand(likelihood.field.tensor_shape, dtype=torch.float64)
         bits, log_mass = table(likelihood, parameters)
         chance = torch.where(bits[:, 0] == 1, grey, 1 - grey).flatten(1).prod(-1)
         expected = (chance.unsqueeze(-1) * log_mass).sum(0)
@@ -289,10 +290,14 @@ class TestBernoulli:
     @pytest.mark.parametrize("levels", [3, 256, None])
     def test_grey_data_is_refused_with_the_remedy(self, levels):
         with pytest.raises(UserError, match="binaris"):
-            Bernoulli((FEATURES,), Schema(VECTOR, "uint8", levels=levels))
+            Bernoulli((FEATURES,), Field(Levels(levels), VECTOR, "uint8"))
 
 
-KINDS = {"levels": Schema(VECTOR, "uint8", levels=2), "counts": COUNTS, "reals": Schema(VECTOR, "float64", **REAL)}
+KINDS = {
+    "levels": Field(Levels(2), VECTOR, "uint8"),
+    "counts": COUNTS,
+    "reals": Field(Reals(**REAL), VECTOR, "float64"),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -315,9 +320,9 @@ def test_the_default_suits_the_data(kind):
     REGISTRY[section.pop("name")]((FEATURES,), KINDS[kind], **section)
 
 
-def started(name: str, schema: Schema, rows: Tensor, **keywords: object):
+def started(name: str, field: Field, rows: Tensor, **keywords: object):
     """p(x | z) of one row at features of 0, after the likelihood has been shown the rows."""
-    likelihood = REGISTRY[name]((FEATURES,), schema, **keywords)
+    likelihood = REGISTRY[name]((FEATURES,), field, **keywords)
     likelihood.start_at(rows.float())
     return likelihood, likelihood(torch.zeros(1, FEATURES)).detach()
 
@@ -325,17 +330,17 @@ def started(name: str, schema: Schema, rows: Tensor, **keywords: object):
 class TestStart:
     """Columns and channels with different laws: each starts at its own marginal."""
 
-    @pytest.mark.parametrize("schema", [COUNTS, COUNT_IMAGES], ids=["vector", "image"])
+    @pytest.mark.parametrize("field", [COUNTS, COUNT_IMAGES], ids=["vector", "image"])
     @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
-    def test_of_counts(self, name, schema):
-        channels = (-1,) + (1,) * (len(schema.tensor_shape) - 1)
-        rate = torch.tensor([0.5, 6.0, 60.0])[: schema.tensor_shape[0]].reshape(channels)
-        mixed = rate * torch.distributions.Gamma(2.0, 2.0).sample((500, *schema.tensor_shape))
-        rows = torch.poisson(mixed) * unit_of(schema).float()
-        likelihood, parameters = started(name, schema, rows)
+    def test_of_counts(self, name, field):
+        channels = (-1,) + (1,) * (len(field.tensor_shape) - 1)
+        rate = torch.tensor([0.5, 6.0, 60.0])[: field.tensor_shape[0]].reshape(channels)
+        mixed = rate * torch.distributions.Gamma(2.0, 2.0).sample((500, *field.tensor_shape))
+        rows = torch.poisson(mixed) * unit_of(field).float()
+        likelihood, parameters = started(name, field, rows)
         p = likelihood.distribution(parameters)
         columns = rows.transpose(0, 1).flatten(1)
-        place = (0, slice(None)) + (0,) * (len(schema.tensor_shape) - 1)
+        place = (0, slice(None)) + (0,) * (len(field.tensor_shape) - 1)
         torch.testing.assert_close(p.mean[place], columns.mean(1), rtol=1e-4, atol=0)
         if name == "negative_binomial":
             torch.testing.assert_close(p.variance[place].detach(), columns.var(1, correction=0), rtol=1e-3, atol=0)
@@ -344,24 +349,24 @@ class TestStart:
     @pytest.mark.parametrize("name", ["laplace", "student_t"])
     @pytest.mark.parametrize("shape", [VECTOR, IMAGE], ids=["vector", "image"])
     def test_of_real_numbers(self, name, scale, shape):
-        schema = Schema(shape, "float64", **REAL)
-        channels = (-1,) + (1,) * (len(schema.tensor_shape) - 1)
-        spread = torch.tensor([0.1, 1.0, 20.0])[: schema.tensor_shape[0]].reshape(channels)
-        rows = spread * (1 + torch.distributions.Laplace(0.0, 1.0).sample((999, *schema.tensor_shape)))
-        likelihood, parameters = started(name, schema, rows, scale=scale)
+        field = Field(Reals(**REAL), shape, "float64")
+        channels = (-1,) + (1,) * (len(field.tensor_shape) - 1)
+        spread = torch.tensor([0.1, 1.0, 20.0])[: field.tensor_shape[0]].reshape(channels)
+        rows = spread * (1 + torch.distributions.Laplace(0.0, 1.0).sample((999, *field.tensor_shape)))
+        likelihood, parameters = started(name, field, rows, scale=scale)
         columns = rows.transpose(0, 1).flatten(1)
         law = likelihood.values(parameters)
-        place = (0, slice(None)) + (0,) * (len(schema.tensor_shape) - 1)
+        place = (0, slice(None)) + (0,) * (len(field.tensor_shape) - 1)
         torch.testing.assert_close(law.loc[place], columns.quantile(0.5, 1), rtol=1e-2, atol=1e-6)
         distance = (columns - law.loc[place].unsqueeze(1)).abs().mean(1)
         torch.testing.assert_close(law.scale.detach()[place], distance, rtol=1e-4, atol=0)
 
     @pytest.mark.parametrize("levels", [2, 11, 256])
     def test_of_levels(self, levels):
-        schema = Schema(VECTOR, "uint8", levels=levels)
+        field = Field(Levels(levels), VECTOR, "uint8")
         chance = torch.distributions.Beta(torch.tensor([0.5, 2.0, 9.0]), torch.tensor([1.0, 3.0, 2.0])).sample((2000,))
         rows = torch.distributions.Binomial(levels - 1, chance).sample() / (levels - 1)
-        likelihood, parameters = started("beta_binomial", schema, rows)
+        likelihood, parameters = started("beta_binomial", field, rows)
         p = likelihood.distribution(parameters)
         torch.testing.assert_close(p.mean[0], rows.mean(0), rtol=1e-4, atol=0)
         torch.testing.assert_close(p.variance[0], rows.var(0, correction=0), rtol=1e-3, atol=0)
@@ -369,26 +374,26 @@ class TestStart:
     def test_of_values_far_out(self):
         rows = torch.distributions.Cauchy(torch.tensor([1.0, -2.0, 0.0]), torch.tensor([1.0, 0.1, 9.0])).sample((999,))
         places = JohnsonSu.suited(lambda: rows)
-        schema = Schema(VECTOR, "float64", **REAL)
-        likelihood, parameters = started("johnson_su", schema, rows, **{k: tuple(v) for k, v in places.items()})
+        field = Field(Reals(**REAL), VECTOR, "float64")
+        likelihood, parameters = started("johnson_su", field, rows, **{k: tuple(v) for k, v in places.items()})
         below = (rows < likelihood.point(parameters)).double().mean(0)
         np.testing.assert_allclose(below, 0.5, atol=0.01)
 
     def test_of_columns_that_never_vary(self, likelihood):
         """All rows equal, at the least value there is: what starts there is finite."""
-        likelihood.start_at(torch.zeros(20, *likelihood.schema.tensor_shape, dtype=torch.float64))
+        likelihood.start_at(torch.zeros(20, *likelihood.field.tensor_shape, dtype=torch.float64))
         features = torch.zeros(1, FEATURES, dtype=torch.float64)
-        log_prob = likelihood.log_prob(likelihood(features), torch.zeros(likelihood.schema.tensor_shape).double())
+        log_prob = likelihood.log_prob(likelihood(features), torch.zeros(likelihood.field.tensor_shape).double())
         assert torch.isfinite(log_prob).all()
 
 
 class TestCounts:
     @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
     def test_large_counts_keep_their_digits_in_single_precision(self, name):
-        schema = Schema((1,), "int64", counts=True, scale=(1234.5,))
-        likelihood = REGISTRY[name]((FEATURES,), schema).requires_grad_(False)
+        field = Field(Counts(scale=(1234.5,)), (1,), "int64")
+        likelihood = REGISTRY[name]((FEATURES,), field).requires_grad_(False)
         counts = np.array([[0], [1], [99_000], [100_003], [1_000_001]])
-        rows = schema.to_tensor(torch.from_numpy(counts))
+        rows = field.to_tensor(torch.from_numpy(counts))
         parameters = torch.full((1, 1, 1), 100_000 / 1234.5)
         law = law_of(likelihood, parameters.double())
         np.testing.assert_allclose(likelihood.log_prob(parameters, rows), law.logpmf(counts)[..., 0].ravel(), rtol=1e-5)
@@ -409,44 +414,44 @@ class TestCounts:
 
     def test_samples_and_points_are_in_model_units(self, counting):
         parameters = parameters_of(counting)
-        raw = counting.schema.to_raw(counting.distribution(parameters).sample().float())
-        again = counting.schema.to_tensor(torch.from_numpy(raw.astype(np.int64)))
+        raw = counting.field.to_raw(counting.distribution(parameters).sample().float())
+        again = counting.field.to_tensor(torch.from_numpy(raw.astype(np.int64)))
         assert (raw >= 0).all() and raw.max() > 0
         assert torch.isfinite(counting.log_prob(parameters, again)).all()
 
 
 class TestStudentT:
-    schema = Schema(VECTOR, "float64", **REAL)
+    field = Field(Reals(**REAL), VECTOR, "float64")
 
     @pytest.mark.parametrize("raw", [-1e4, 0.0, 1e4])
     def test_learned_degrees_of_freedom_leave_a_mean_and_a_variance(self, raw):
-        likelihood = build("student_t", {}, self.schema)
+        likelihood = build("student_t", {}, self.field)
         nn.init.constant_(likelihood.raw_dof, raw)
         assert torch.isfinite(likelihood.distribution(parameters_of(likelihood)).variance).all()
 
     def test_the_point_of_cauchys_law_is_its_location(self):
-        likelihood = build("student_t", {"dof": 1.0}, self.schema)
+        likelihood = build("student_t", {"dof": 1.0}, self.field)
         parameters = parameters_of(likelihood)
         assert torch.equal(likelihood.point(parameters), parameters[:, 0])
 
     @pytest.mark.parametrize("dof", [0.0, -1.0, math.nan, 101.0, 1e-320, "fixed"])
     def test_impossible_degrees_of_freedom_are_refused(self, dof):
         with pytest.raises(UserError, match="dof"):
-            StudentT((FEATURES,), self.schema, dof=dof)
+            StudentT((FEATURES,), self.field, dof=dof)
 
     @pytest.mark.parametrize("name", ["student_t", "laplace"])
     def test_impossible_scales_are_refused(self, name):
         for scale in (0.0, -1.0, math.nan, math.inf, "optimal"):
             with pytest.raises(UserError, match="scale"):
-                REGISTRY[name]((FEATURES,), self.schema, scale=scale)
+                REGISTRY[name]((FEATURES,), self.field, scale=scale)
 
 
 class TestJohnsonSu:
-    schema = Schema(VECTOR, "float64", **REAL)
+    field = Field(Reals(**REAL), VECTOR, "float64")
 
     def test_far_out_it_is_exact_in_single_precision(self):
         """On both sides of the middle, also where a float32's square is infinite: there arcsinh t is ± log |2t|."""
-        likelihood = JohnsonSu((FEATURES,), Schema((1,), "float32"), sigma=1.0, width=(1e-3,))
+        likelihood = JohnsonSu((FEATURES,), Field(Reals(), (1,), "float32"), sigma=1.0, width=(1e-3,))
         x = torch.tensor([-5.0, 0.0, 1e-9, 5.0, -1e25, 1e25]).reshape(-1, 1)
         found = likelihood.log_prob(torch.full((6, 1, 1), 0.5), x)
         near = scipy.stats.johnsonsu(-0.5, 1, 0, 1e-3).logpdf(x[:4].double())
@@ -454,7 +459,7 @@ class TestJohnsonSu:
         np.testing.assert_allclose(found, [*near.ravel(), *far], rtol=1e-5)
 
     def test_a_predicted_sigma_differs_from_value_to_value(self):
-        likelihood = build("johnson_su", {"sigma": "predicted", "width": (0.5, 1.0, 2.0)}, self.schema)
+        likelihood = build("johnson_su", {"sigma": "predicted", "width": (0.5, 1.0, 2.0)}, self.field)
         parameters = torch.randn(50, 2, 3, dtype=torch.float64)
         x = torch.randn(50, 3, dtype=torch.float64)
         each = law_of(likelihood, parameters).logpdf(x)
@@ -481,12 +486,12 @@ class TestJohnsonSu:
     )
     def test_impossible_places_are_refused(self, keywords):
         with pytest.raises(UserError, match=next(iter(keywords))):
-            JohnsonSu((FEATURES,), self.schema, **keywords)
+            JohnsonSu((FEATURES,), self.field, **keywords)
 
 
 def test_a_categorical_over_too_many_levels_is_refused():
     with pytest.raises(UserError, match="discretized_logistic"):
-        Categorical((FEATURES,), Schema(VECTOR, "uint16", levels=65536))
+        Categorical((FEATURES,), Field(Levels(65536), VECTOR, "uint16"))
 
 
 class TestGaussianSigma:
@@ -513,7 +518,7 @@ class TestGaussianSigma:
         likelihood = build(*CASES[case])
         sigma = likelihood.distribution(parameters_of(likelihood)).stddev
         assert torch.equal(sigma, sigma[:1].expand_as(sigma))
-        assert sigma[0].unique().numel() == likelihood.schema.tensor_shape[0]
+        assert sigma[0].unique().numel() == likelihood.field.tensor_shape[0]
 
     def test_an_optimal_sigma_maximises_the_likelihood_of_the_residuals_it_was_told(self):
         likelihood = build("gaussian", {"sigma": "optimal"}, CASES["gaussian, fixed"][2])
@@ -554,12 +559,12 @@ def test_one_component_is_the_plain_discretised_logistic():
 @pytest.mark.parametrize("atoms", [(-1,), (5,), (2, 2)])
 def test_atoms_must_be_different_levels_of_the_data(atoms):
     with pytest.raises(UserError, match="atoms"):
-        DiscretizedLogistic((FEATURES,), Schema(VECTOR, "uint8", levels=5), atoms=atoms)
+        DiscretizedLogistic((FEATURES,), Field(Levels(5), VECTOR, "uint8"), atoms=atoms)
 
 
 def test_features_with_places_are_read_place_by_place():
     """Features (F, H, W): what stands at one place decides the parameters of that place alone."""
-    likelihood = Bernoulli((FEATURES, 2, 3), Schema((2, 3), "uint8", levels=2))
+    likelihood = Bernoulli((FEATURES, 2, 3), Field(Levels(2), (2, 3), "uint8"))
     features = torch.randn(1, FEATURES, 2, 3)
     moved = features.clone()
     moved[0, :, 1, 2] += 1
@@ -573,21 +578,21 @@ def test_atoms_are_levels_whatever_the_values_are_divided_by(dtype):
     images = np.repeat(np.array([0, 255, 71, 199, 132, 3, 90, 17], np.uint8), [90, 60, 50, 40, 30, 20, 6, 4])
     images = np.random.default_rng(0).permutation(images).reshape(3, 10, 10)
     as_bytes, as_parts = (load(values) for values in (images, (images / 255).astype(dtype)))
-    chosen = default_for(as_parts.schema, as_parts.values)
-    assert chosen == default_for(as_bytes.schema, as_bytes.values)
+    chosen = default_for(as_parts.schema.x, as_parts.values)
+    assert chosen == default_for(as_bytes.schema.x, as_bytes.values)
     assert chosen["atoms"] == [0, 255, 71, 199, 132, 3]
 
 
 def test_a_constant_is_itself_with_probability_one(unbounded):
     """log p is that of the other values alone, −∞ where the constant is another, and the point is the constant."""
-    schema = unbounded.schema
-    channels = schema.tensor_shape[0]
+    field = unbounded.field
+    channels = field.tensor_shape[0]
     scale = tuple(0.0 if channel == 0 else 2.0 for channel in range(channels))
     name = next(name for name, cls in REGISTRY.items() if cls is type(unbounded))
-    keywords = {} if schema.counts else {unbounded.log_key.removeprefix("log_"): unbounded.mode}
-    there = build(name, keywords, replace(schema, offset=(7.0,) * channels, scale=scale))
+    keywords = {} if field.kind.is_count else {unbounded.log_key.removeprefix("log_"): unbounded.mode}
+    there = build(name, keywords, replace(field, kind=replace(field.kind, offset=(7.0,) * channels, scale=scale)))
     parameters = parameters_of(there)
-    target = some_rows(schema)
+    target = some_rows(field)
     target[:, 0] = 0
     each = there.values(parameters).log_prob(target)
     expected = each[:, 1:].flatten(1).sum(1)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from variate import config
 from variate.data.batch import Batch
+from variate.data.kinds import Levels, Reals
 from variate.data.load import load
-from variate.data.schema import Schema
+from variate.data.schema import Field, Schema
 from variate.errors import UserError
 from variate.models import objectives
 from variate.models.objectives.elbo import Elbo
@@ -25,8 +26,8 @@ from variate.train import Step
 
 REGISTRY = registry(objectives, Objective)
 ROWS, VALUES = 5, 4
-BINARY = Schema((VALUES,), "uint8", levels=2)
-REAL = Schema((VALUES,), "float64", offset=(0.0,) * VALUES, scale=(1.0,) * VALUES)
+BINARY = Schema.of(Field(Levels(2), (VALUES,), "uint8"))
+REAL = Schema.of(Field(Reals(offset=(0.0,) * VALUES, scale=(1.0,) * VALUES), (VALUES,), "float64"))
 BENT = {"name": "mlp", "hidden": (3,), "activation": "tanh"}
 
 MODELS = {

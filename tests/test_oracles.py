@@ -15,8 +15,10 @@ import variate
 from variate import estimate
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
+from variate.data.infer import label_field
+from variate.data.kinds import Levels, Reals
 from variate.data.load import load
-from variate.data.schema import Schema
+from variate.data.schema import Field, Schema
 from variate.models.posteriors.diagonal import Diagonal
 from variate.models.scales import BEND, packed
 
@@ -60,7 +62,7 @@ class Given(NamedTuple):
 def exact_parts(run: Run) -> list[Given]:
     """One for each label, from probing the decoder with unit codes."""
     model, parts = run.model.float(), []
-    for label in range(len(run.schema.labels or (0,))):
+    for label in range(len(run.schema.class_counts or (0,))):
         c = model.encode_context(torch.tensor([label]))
         codes = torch.cat([torch.zeros(1, SIZE), torch.eye(SIZE)]).unsqueeze(1)
         out = model.likelihood.point(model.decode(codes, c))[:, 0].double().numpy()
@@ -107,7 +109,10 @@ class LinearGaussian:
 
     def __init__(self, run: Run):
         parts, latent = exact_parts(run), run.model.latent
-        self.run, self.laws = run, [part.law(np.array(run.schema.offset), np.array(run.schema.scale)) for part in parts]
+        self.run, self.laws = (
+            run,
+            [part.law(np.array(run.schema.x.kind.offset), np.array(run.schema.x.kind.scale)) for part in parts],
+        )
         run.model.encoder = Beside()
         latent.posterior.linear = NearThePosterior(parts, isinstance(latent.posterior, Diagonal))
         rng = np.random.default_rng(1)
@@ -126,7 +131,10 @@ def linear(request, tiny_run) -> LinearGaussian:
     """Weights of its own, a schema with offsets and scales, and a posterior near the true one."""
     sections = dict(request.param)
     offset, scale = (3.0, -1.0, 0.0, 100.0, -7.0), (0.1, 2.0, 1.0, 30.0, 5.0)
-    schema = Schema((VALUES,), "float64", offset=offset, scale=scale, labels=sections.pop("labels", None))
+    schema = Schema.of(
+        Field(Reals(offset=offset, scale=scale), (VALUES,), "float64"),
+        *([label_field(sections.pop("labels"))] if "labels" in sections else []),
+    )
     run = tiny_run(schema, likelihood={"name": "gaussian", "sigma": SIGMA}, **sections)
     run.model.requires_grad_(False)
     return LinearGaussian(run)
@@ -188,7 +196,7 @@ class TestDiscrete:
     @pytest.fixture(params=DISCRETE.values(), ids=list(DISCRETE))
     def run(self, request, tiny_run) -> Run:
         levels, likelihood = request.param
-        schema = Schema((2, 3), "uint8", levels=levels)
+        schema = Schema.of(Field(Levels(levels), (2, 3), "uint8"))
         run = tiny_run(schema, latent={"name": "flat", "size": 1}, likelihood=likelihood)
         posterior = run.model.latent.posterior.linear
         torch.nn.init.normal_(posterior.weight, std=0.1)  # near the prior and wider: no heavy tails
@@ -198,7 +206,7 @@ class TestDiscrete:
 
     @pytest.fixture
     def images(self, run) -> Dataset:
-        levels = run.schema.levels
+        levels = run.schema.x.kind.levels
         table = np.array(list(itertools.product(range(levels), repeat=6)), np.uint8)
         return Dataset(torch.from_numpy(table.reshape(-1, 2, 3)), None, run.schema)
 
@@ -206,7 +214,7 @@ class TestDiscrete:
         z, weights = quadrature(80, 1)
         given = run.model.decode(z.float().unsqueeze(1), None)
         return torch.logsumexp(
-            run.model.likelihood.log_prob(given, run.schema.to_tensor(images.values).unsqueeze(0))
+            run.model.likelihood.log_prob(given, run.schema.x.to_tensor(images.values).unsqueeze(0))
             + weights.log()[:, None],
             0,
         )

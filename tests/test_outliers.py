@@ -71,7 +71,7 @@ def test_what_is_recorded_is_the_mean_of_the_other_rows():
         terms = objective(Scene(*learner.average(valid.batch(slice(None)), draws)))[1]
     bounds = terms.bound_nats.double().numpy()
     assert left_out == 1 == (~np.isfinite(bounds)).sum()
-    expected = bounds[np.isfinite(bounds)].mean() + rows.split(0)[0].schema.log_volume_nats
+    expected = bounds[np.isfinite(bounds)].mean() + rows.split(0)[0].schema.x.log_volume_nats
     assert found["bound_nats"] == pytest.approx(expected, rel=1e-5)
 
 

@@ -18,9 +18,10 @@ from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
 from variate.apps.report import report
 from variate.data.dataset import Dataset
-from variate.data.infer import infer_schema
+from variate.data.infer import infer_schema, label_field
+from variate.data.kinds import Reals
 from variate.data.load import load
-from variate.data.schema import Schema
+from variate.data.schema import Field, Schema
 from variate.errors import UserError
 from variate.folder import RunFolder
 from variate.outputs import save_array, save_pairs
@@ -81,7 +82,7 @@ def tiles(image, schema, count, columns):
     """The images of a sheet at their own size, (count, H, W) or (count, H, W, 3), from where they must stand."""
     scale, shrunk = pictures.scales(schema, count)
     assert shrunk == 1
-    height, width = (side * scale for side in schema.tensor_shape[-2:])
+    height, width = (side * scale for side in schema.x.tensor_shape[-2:])
     pixels, gap = np.asarray(image), pictures.GAP
     pixels = pixels[..., 0] if image.mode == "LA" else pixels[..., :3]
     places = [divmod(index, columns) for index in range(count)]
@@ -267,7 +268,7 @@ def test_colours_are_the_data_s_whichever_way_they_lie(shown, layout):
     values = (levels / 255).astype(np.float32)
     words = np.array(["", "b", LONG] * 20)
     rows = load(np.moveaxis(values, -1, 1) if layout == "CHW" else values, words, layout=layout)
-    assert (rows.schema.layout, rows.schema.levels, rows.schema.divisor) == (layout, 256, 255)
+    assert (rows.schema.x.layout, rows.schema.x.kind.levels, rows.schema.x.kind.divisor) == (layout, 256, 255)
     _, page = shown(rows, context={"name": "none"})
     chosen = spaced(rows, 10)
     assert np.array_equal(tiles(page.images["data"], rows.schema, 10, 10), levels[chosen])
@@ -500,7 +501,7 @@ def test_of_many_columns_those_that_vary_most_are_shown(looked, asked_of):
 def test_whole_numbers_are_spread_to_the_sides_and_their_copies_are_not_rounded(looked, asked_of, divisor):
     values = np.random.default_rng(0).integers(0, 20, size=(60, 3)) / divisor
     found = looked(load(values, levels=None if divisor > 1 else 20))
-    assert found.run.schema.divisor == divisor
+    assert found.run.schema.x.kind.divisor == divisor
     asked = asked_of("against")
     picture = columns.reconstructions(found)
     data, copies, _ = asked
@@ -526,7 +527,7 @@ def test_the_most_frequent_of_many_classes_are_named(shown):
 
 
 def test_dots_have_their_class_s_colour(looked, asked_of):
-    schema = Schema((2,), "float64", labels=(5, 5), classes=("a", "b"))
+    schema = Schema.of(Field(Reals(), (2,), "float64"), label_field((5, 5), ("a", "b")))
     assert classes.names_of(torch.tensor([1, -1, 0]), schema) == ("b", classes.NO_LABEL, "a")
     values = np.random.default_rng(0).normal(size=(12, 2))
     found = looked(load(values, np.array(["a", "b", ""] * 4)), context={"name": "none"})

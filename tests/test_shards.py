@@ -73,8 +73,8 @@ def test_rows_in_shards_are_the_rows_in_memory(tmp_path, small_memory, kind):
         (there.subset(9), here.subset(9)),
     ):
         for name in ("offset", "scale"):
-            assert getattr(far.schema, name) == pytest.approx(getattr(near.schema, name), rel=1e-9)
-        near = replace(near, schema=replace(near.schema, offset=far.schema.offset, scale=far.schema.scale))
+            assert getattr(far.schema.x.kind, name) == pytest.approx(getattr(near.schema.x.kind, name), rel=1e-9)
+        near = replace(near, schema=near.schema.with_kind(far.schema.x.kind))
         assert far.schema == near.schema
         index = noise.permutation("rows", n=len(near))[:40]
         assert torch.equal(far.batch(index).input, near.batch(index).input)
@@ -107,7 +107,7 @@ def test_labels_stay_beside_their_rows(tmp_path, small_memory):
     np.save(tmp_path / "labels.npy", labels)
     rows = load(save(tmp_path / "shards", KINDS["bytes"]), tmp_path / "labels.npy")
     part = rows.split(0)[1]
-    assert rows.schema.labels == (80, 80, 80)
+    assert rows.schema.class_counts == (80, 80, 80)
     which = [int(np.flatnonzero((KINDS["bytes"] == image).all((1, 2)))[0]) for image in stored(part.values)]
     assert part.labels.tolist() == [labels[row] for row in which]
 

@@ -15,7 +15,9 @@ import variate
 from variate import UserError
 from variate.apps import classify
 from variate.apps.sample import parse_condition
-from variate.data.schema import Schema
+from variate.data.infer import label_field
+from variate.data.kinds import Reals
+from variate.data.schema import Field, Schema
 from variate.outputs import save_array, save_columns, spelled
 
 DIGITS = {"f2": 5, "f4": 9, "f8": 17}  # that tell any two numbers of the dtype apart
@@ -56,7 +58,7 @@ def test_floats_come_back_from_the_fewest_digits(dtype, data):
 def test_whole_numbers_come_back_to_the_last_digit(tmp_path, dtype):
     limits = np.iinfo(dtype)
     rows = np.array([[limits.min, limits.max], [0, limits.max - 1]], dtype)
-    save_array(tmp_path / "rows.csv", rows, Schema((2,), "int64"))
+    save_array(tmp_path / "rows.csv", rows, Schema.of(Field(Reals(), (2,), "int64")))
     assert [[int(word) for word in line] for line in read(tmp_path / "rows.csv")] == rows.tolist()
 
 
@@ -66,11 +68,15 @@ def read(path) -> list[list[str]]:
 
 def test_a_date_in_seconds_keeps_its_hundredths(tmp_path):
     """And numbers are written as they are: no blanks, whole ones without a point."""
-    save_array(tmp_path / "rows.csv", np.array([[1700057222.32, -3.0], [1e22, np.nan]]), Schema((2,), "float64"))
+    save_array(
+        tmp_path / "rows.csv",
+        np.array([[1700057222.32, -3.0], [1e22, np.nan]]),
+        Schema.of(Field(Reals(), (2,), "float64")),
+    )
     assert read(tmp_path / "rows.csv") == [["1700057222.32", "-3"], ["1e+22", "nan"]]
     save_columns(tmp_path / "both.csv", np.array([[0.1 + 0.2, True]]), ["a", "b"])
     assert (tmp_path / "both.csv").read_bytes() == b"a,b\n0.30000000000000004,1\n"
-    save_array(tmp_path / "bits.csv", np.array([[True, False]]), Schema((2,), "bool"))
+    save_array(tmp_path / "bits.csv", np.array([[True, False]]), Schema.of(Field(Reals(), (2,), "bool")))
     assert (tmp_path / "bits.csv").read_bytes() == b"1,0\n"
 
 
@@ -90,7 +96,7 @@ NUMBERS = [str(number) for number in range(-2, 12) if number != 5]
 def numbered(request, tiny_run):
     """A model whose classes are words that spell numbers, in the order of letters or of numbers; 5 is missing."""
     names = tuple(sorted(NUMBERS)) if "before" in request.param else tuple(NUMBERS)
-    return tiny_run(Schema((3,), "float64", labels=(1,) * len(names), classes=names))
+    return tiny_run(Schema.of(Field(Reals(), (3,), "float64"), label_field((1,) * len(names), names)))
 
 
 def chosen(run, condition) -> list[str]:
@@ -109,14 +115,14 @@ def test_a_range_goes_through_all_numbers_within(numbered):
 
 
 def test_a_range_of_words_goes_by_their_letters(tiny_run):
-    run = tiny_run(Schema((3,), "float64", labels=(1,) * 4, classes=("1", "10", "2", "b")))
+    run = tiny_run(Schema.of(Field(Reals(), (3,), "float64"), label_field((1,) * 4, ("1", "10", "2", "b"))))
     assert chosen(run, "1..2") == ["1", "10", "2"] and chosen(run, "2..b") == ["2", "b"]
-    run = tiny_run(Schema((3,), "float64", labels=(1,) * 2, classes=("1..2", "a,b")))
+    run = tiny_run(Schema.of(Field(Reals(), (3,), "float64"), label_field((1,) * 2, ("1..2", "a,b"))))
     assert chosen(run, "1..2") == ["1..2"] and chosen(run, "a,b") == ["a,b"]
 
 
 def test_names_that_are_no_text_are_asked_for_as_they_are_typed(tiny_run):
-    run = tiny_run(Schema((3,), "float64", labels=(1, 1), classes=("B\\xe4r", "c")))
+    run = tiny_run(Schema.of(Field(Reals(), (3,), "float64"), label_field((1, 1), ("B\\xe4r", "c"))))
     assert chosen(run, "B\udce4r") == chosen(run, "c,B\udce4r")[1:] == chosen(run, ["B\udce4r"]) == ["B\\xe4r"]
 
 

@@ -8,8 +8,9 @@ from scipy import stats
 from variate import VAE, config, estimate, start
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
+from variate.data.kinds import Levels, Reals
 from variate.data.load import load
-from variate.data.schema import Schema
+from variate.data.schema import Field, Schema
 from variate.errors import UserError
 
 SPREAD = 0.05  # of what is decoded at the start
@@ -116,7 +117,7 @@ def test_three_humps_are_found_by_a_short_fit(rng):
 def resolved(shape: tuple[int, ...], *overrides: str, wild: bool = False, dtype: str = "float64") -> dict[str, dict]:
     values = torch.linspace(-1, 1, 40, dtype=torch.float64).reshape(40, *[1] * len(shape)).expand(40, *shape).clone()
     values[0] = 1e6 if wild else -1
-    schema = Schema(shape, dtype, levels=256 if dtype == "uint8" else None)
+    schema = Schema.of(Field(Levels(256) if dtype == "uint8" else Reals(), shape, dtype))
     rows = Dataset(values.abs().to(getattr(torch, dtype)), None, schema)
     return config.resolve(config.load_recipe(config.default_recipe(schema), list(overrides)), rows)
 

@@ -65,6 +65,6 @@ def test_densities_of_standardised_values_become_those_of_the_values(rng):
     """log p(x) of x = 10 u + 3 per value: the log of the scale less for each, in the bound as in the distortion."""
     schema = load(rng.normal(3, 10, (500, 4))).schema
     raw = in_raw_units({"elbo_nats": -5.0, "distortion_nats": 4.0, "rate_nats": 1.0}, schema)
-    volume = sum(math.log(scale) for scale in schema.scale)
+    volume = sum(math.log(scale) for scale in schema.x.kind.scale)
     assert raw["elbo_nats"] == pytest.approx(-5.0 - volume) == -raw["distortion_nats"] - raw["rate_nats"]
     assert raw["elbo_bits_per_dim"] == pytest.approx(-raw["elbo_nats"] / 4 / math.log(2))

@@ -25,8 +25,8 @@ MIXTURE_COMPONENTS = 20
 
 def likelihood_baselines(train: Dataset, test: Dataset, latent: int) -> dict[str, float]:
     """Name → mean test log-likelihood in nats per example, all fitted on the training rows alone."""
-    levels, test = train.schema.levels, replace(test, schema=train.schema)
-    if not train.schema.is_mass and not train.schema.varying_size:
+    levels, test = train.schema.x.kind.levels, replace(test, schema=train.schema)
+    if not train.schema.x.kind.is_mass and not train.schema.x.varying_size:
         return {}
     fits = {
         "multivariate normal": _normal,
@@ -47,15 +47,15 @@ def _raw(data: Dataset) -> torch.Tensor:
 
 def _levels(data: Dataset) -> np.ndarray:
     """(n, D) int64: the whole numbers that the values stand for."""
-    return data.schema.to_levels(_raw(data)).numpy().reshape(len(data), -1)
+    return data.schema.x.kind.whole(_raw(data)).numpy().reshape(len(data), -1)
 
 
 def _continuous(data: Dataset) -> np.ndarray:
     """(n, D) float64: real numbers about their mean, without constants; whole numbers with noise of a fixed seed."""
-    if not data.schema.is_mass:
-        axes, shape = data.schema.axes, data.schema.shape
-        scale = np.broadcast_to(axes.along_channels(data.schema.scale), shape).flatten()
-        offset = np.broadcast_to(axes.along_channels(data.schema.offset), shape).flatten()
+    if not data.schema.x.kind.is_mass:
+        axes, shape = data.schema.x.axes, data.schema.x.shape
+        scale = np.broadcast_to(axes.along_channels(data.schema.x.kind.scale), shape).flatten()
+        offset = np.broadcast_to(axes.along_channels(data.schema.x.kind.offset), shape).flatten()
         return (data.values.numpy().reshape(len(data), -1).astype(np.float64) - offset)[:, scale > 0]
     levels = _levels(data)
     return levels + np.random.default_rng(0).random(levels.shape)
@@ -63,7 +63,7 @@ def _continuous(data: Dataset) -> np.ndarray:
 
 def _independent(train: Dataset, test: Dataset, latent: int) -> float:
     """Each value its own categorical, with one pseudo-count spread over the levels."""
-    levels = train.schema.levels or 1
+    levels = train.schema.x.kind.levels or 1
     fitted, scored = _levels(train), _levels(test)
     total = 0.0
     for column in range(fitted.shape[1]):
@@ -91,7 +91,7 @@ def _ppca(train: Dataset, test: Dataset, latent: int) -> float:
 def _mixture(train: Dataset, test: Dataset, latent: int) -> float:
     values, scored = _continuous(train.subset(MOST_ROWS)), _continuous(test)
     # what is added to the variances is in units of the levels, or of a real column's spread
-    spread = np.ones(values.shape[1]) if train.schema.is_mass else values.std(0)
+    spread = np.ones(values.shape[1]) if train.schema.x.kind.is_mass else values.std(0)
     components = min(MIXTURE_COMPONENTS, len(values) // 10 + 1)
     model = GaussianMixture(components, covariance_type="diag", reg_covar=1e-3, max_iter=50, random_state=0)
     with hushed():  # 50 rounds of EM are enough for a baseline, converged or not
@@ -107,6 +107,6 @@ def pca_mse_per_dim(train: Dataset, test: Dataset, latent: int) -> float:
 
     In model units: [0, 1] for whole-number levels, standard deviations for real numbers.
     """
-    fitted, scored = (train.schema.to_tensor(_raw(data)).flatten(1).numpy() for data in (train, test))
+    fitted, scored = (train.schema.x.to_tensor(_raw(data)).flatten(1).numpy() for data in (train, test))
     pca = _pca(fitted, latent)
     return float(((scored - pca.inverse_transform(pca.transform(scored))) ** 2).mean())

@@ -24,12 +24,12 @@ from variate import config as configuration
 from variate.data.schema import Schema
 from variate.errors import UserError
 from variate.files import write_atomic
+from variate.formats import FORMAT, READABLE, upgraded
 from variate.models.model import Model
 from variate.models.objectives.objective import Objective
 from variate.surroundings import apart
 
 __all__ = [
-    "FORMAT",
     "MODEL",
     "OBJECTIVE",
     "Run",
@@ -45,7 +45,6 @@ __all__ = [
     "unpack",
 ]
 
-FORMAT, READABLE = 2, (1, 2)  # format 1 has no layouts, and only labels as context: the defaults say what it meant
 KEY, MODEL = "variate", "model.safetensors"
 OBJECTIVE = "objective."  # in front of the names of an objective's own weights
 LARGEST_WEIGHT = 1e15  # beyond it two of them overflow soon; a unit's spread is 1
@@ -230,7 +229,7 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], dict]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from None
     if not isinstance(described, dict) or described.get("format") not in READABLE:
-        known = " and ".join(map(str, READABLE))
+        known = ", ".join(map(str, READABLE))
         raise UserError(f"{path} has a format that this version does not know: it reads {known}; update variate.")
     return tensors, described
 
@@ -250,16 +249,16 @@ def _named_in_utf8(path: Path) -> Iterator[Path]:
 
 def described_schema(described: dict, file: Path) -> Schema:
     try:
-        return Schema.from_json(described.get("schema"))
+        return Schema.from_json(upgraded(described).get("schema"))
     except UserError as error:
         raise UserError(f"{file} cannot be read: {error}") from None
 
 
 def described_config(described: dict, file: Path) -> dict[str, dict]:
-    config = described.get("config")
+    config = upgraded(described).get("config")
     if isinstance(config, dict) and {"encoder", "likelihood"} <= set(config) <= set(configuration.DEFAULTS):
         if all(isinstance(section, dict) for section in config.values()):
-            whole = configuration.DEFAULTS | _as_meant(config, described.get("format"))
+            whole = configuration.DEFAULTS | config
             return whole | {"data": configuration.DEFAULTS["data"] | whole["data"]}
     raise UserError(f"{file} holds no valid configuration: it is damaged; make it anew with `variate fit`.")
 
@@ -272,14 +271,6 @@ def _is_info(info: object) -> bool:
     return all(type(count) is int and 0 <= count < MOST for count in counts) and (
         bound is None or (type(bound) is float and math.isfinite(bound))
     )
-
-
-def _as_meant(config: dict[str, dict], version: int | None) -> dict[str, dict]:
-    """In format 1 convolutions halved twice, whatever the image's size."""
-    if version != 1:
-        return config
-    halved_twice = {"most_places": configuration.LARGEST}
-    return {name: (halved_twice if said.get("name") == "conv" else {}) | said for name, said in config.items()}
 
 
 def _check_tensors(expected: dict[str, Tensor], found: dict[str, Tensor], file: Path) -> None:

@@ -24,6 +24,7 @@ from variate import contexts, networks, noise
 from variate.data import binarize
 from variate.data.dataset import Dataset
 from variate.data.infer import count_units
+from variate.data.kinds import Counts, Levels
 from variate.data.schema import Schema
 from variate.data.shards import pieces
 from variate.errors import UserError, seed_number, suggest
@@ -152,9 +153,9 @@ def recipes() -> list[str]:
 def default_recipe(schema: Schema) -> str:
     """ "vae" (convolutional) where every axis of places has 8 or more; "few-columns" for vectors of up to four real
     numbers; "vector" for everything else."""
-    if schema.axes.spatial:
-        return "vae" if min(schema.tensor_shape[1:]) >= 8 else "vector"
-    return "few-columns" if schema.size <= FEW_COLUMNS and not schema.is_mass else "vector"
+    if schema.x.axes.spatial:
+        return "vae" if min(schema.x.tensor_shape[1:]) >= 8 else "vector"
+    return "few-columns" if schema.x.size <= FEW_COLUMNS and not schema.x.kind.is_mass else "vector"
 
 
 def load_recipe(recipe: str | os.PathLike[str], overrides: list[str] | None = None) -> dict[str, dict]:
@@ -212,7 +213,9 @@ def as_said(settings: dict[str, dict], schema: Schema) -> tuple[str, list[str]]:
     What "auto" may have become is left open again, for other rows may want another. What the settings leave out is said
     as its class has it by default. Of one's own networks nothing is said: they are given again.
 
-    >>> as_said(load_recipe("iwae", ["objective.k=7"]), Schema((4,), "uint8", levels=2))
+    >>> from variate.data.kinds import Levels
+    >>> from variate.data.schema import Field
+    >>> as_said(load_recipe("iwae", ["objective.k=7"]), Schema.of(Field(Levels(2), (4,), "uint8")))
     ('iwae', ['objective.k=7'])
     """
     known = registries()
@@ -231,7 +234,7 @@ def _as_left_open(recipe: dict[str, dict], settings: dict[str, dict], schema: Sc
     chosen["latent"]["size"] = _latent(settings | {"latent": left}, schema)["size"]
     law = settings["likelihood"]
     if recipe["likelihood"].get("name") == "auto":
-        if defaults.may_be_default(law, model_schema(settings, schema), starts_principal):
+        if defaults.may_be_default(law, model_schema(settings, schema).x, starts_principal):
             chosen["likelihood"] = law
     suitable = {"beta": _beta(schema)} | ({"warmup_steps": 0} if starts_principal else {})
     objective = recipe["objective"]
@@ -308,8 +311,8 @@ def _latent(config: dict[str, dict], schema: Schema) -> dict:
     principal components if that is possible."""
     said = dict(config["latent"])
     if said.get("size") == "auto":
-        columns = schema.size if "start" in said else schema.size // 2
-        said["size"] = 32 if schema.axes.spatial else max(1, min(MOST_LATENTS, columns))
+        columns = schema.x.size if "start" in said else schema.x.size // 2
+        said["size"] = 32 if schema.x.axes.spatial else max(1, min(MOST_LATENTS, columns))
     if said.get("start") == "auto":
         said["start"] = "principal" if _may_start_principal(config | {"latent": said}, schema) else "random"
     return said
@@ -319,10 +322,12 @@ def _may_start_principal(config: dict[str, dict], schema: Schema) -> bool:
     """Whether features end with what the networks read, no column goes without a latent, the code has a law that is
     learned, and the values have a location."""
     size = config["latent"].get("size")
-    enough = isinstance(size, int) and size >= schema.size
+    enough = isinstance(size, int) and size >= schema.x.size
     name = config["likelihood"].get("name")
     law = registry(likelihoods, Likelihood).get(str(name))
-    located = not model_schema(config, schema).is_mass if name == "auto" else law is not None and law.has_location
+    located = (
+        not model_schema(config, schema).x.kind.is_mass if name == "auto" else law is not None and law.has_location
+    )
     contained = all(config[part].get("name") == "mlp" and config[part].get("skip") for part in ("encoder", "decoder"))
     learned = config["posterior"].get("name") != "point" and config["prior"].get("name") != "standard"
     return enough and located and contained and learned
@@ -332,7 +337,7 @@ def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
     """What suits the values, with the numbers that suit the rows."""
     said = config["likelihood"]
     if said.get("name") == "auto":
-        chosen = defaults.default_for(model_schema(config, rows.schema), rows.values)
+        chosen = defaults.default_for(model_schema(config, rows.schema).x, rows.values)
         if config["latent"].get("start") == "principal":
             chosen = defaults.default_of_principal(some_of(rows).target)
         said = chosen | {key: value for key, value in said.items() if key != "name"}
@@ -352,7 +357,7 @@ def _objective(config: dict[str, dict], rows: Dataset) -> dict:
 
 def _beta(schema: Schema) -> float:
     """2 buys images better samples; of other data it only costs likelihood."""
-    return 2.0 if schema.is_image else 1.0
+    return 2.0 if schema.x.is_image else 1.0
 
 
 def _warmup_steps(config: dict[str, dict], rows: int) -> int:
@@ -382,22 +387,21 @@ def model_schema(config: dict[str, dict], schema: Schema) -> Schema:
     name = config["data"].get("binarize", "none")
     if binarize.get(name) is None:
         return schema
-    if schema.levels is None:
+    if schema.x.kind.levels is None:
         raise UserError(f"data.binarize={name} needs whole-number levels, but the data holds real numbers.")
-    return replace(schema, levels=2, divisor=1)
+    return schema.with_kind(Levels(2))
 
 
 def as_scored(config: dict[str, dict], rows: Dataset) -> Dataset:
     """The rows under the schema that the likelihood can score: counts, where it is a likelihood of counts."""
     cls = registry(likelihoods, Likelihood).get(str(config["likelihood"].get("name")))
-    if cls is None or cls.support != "counts" or rows.schema.counts:
+    if cls is None or cls.support != "counts" or rows.schema.x.kind.is_count:
         return rows
     if not all(_are_counts(part) for part in pieces(rows.values)):
         name = config["likelihood"]["name"]
         raise UserError(f"likelihood.name={name} needs whole numbers 0, 1, 2, …, but {rows.name} holds others.")
-    offset, scale = count_units(rows.values, rows.schema.layout)
-    schema = replace(rows.schema, levels=None, divisor=1, counts=True, offset=offset, scale=scale)
-    return replace(rows, schema=schema)
+    offset, scale = count_units(rows.values, rows.schema.x.layout)
+    return replace(rows, schema=rows.schema.with_kind(Counts(offset, scale)))
 
 
 def _are_counts(values: Tensor) -> bool:
@@ -424,13 +428,13 @@ def build(
     with apart(device), noise.seeded(seed_number(seed), "weights"):
         house: dict[str, typing.Any] = {"schema": schema}
         context = _optional("context", config, known, house)
-        house |= {"schema": scored, "shape": scored.tensor_shape, "context": context.size if context else 0}
+        house |= {"schema": scored, "shape": scored.x.tensor_shape, "context": context.size if context else 0}
         encoder = _encoder(config, known, house, modules or {})
         house |= {"features": encoder.features[0]}
         latent = _latent_of(config, known, house)
         house |= {"code": latent.code}
         decoder = _network("decoder", config, known, house, modules or {})
-        likelihood = _make("likelihood", config, known, house | {"features": decoder.features})
+        likelihood = _make("likelihood", config, known, house | {"features": decoder.features, "field": scored.x})
         labelling = _optional("labelling", config, known, house | {"counts": _class_counts(config, schema)})
         shown = encoder if config["encoder"]["name"] == OWN else likelihood.shown(encoder)
         model = Model(shown, latent, decoder, likelihood, context, labelling)
@@ -488,14 +492,14 @@ def _encoder(
 ) -> typing.Any:
     """The encoder; where the likelihood has atoms, one of ours is shown them."""
     atoms, scored = config["likelihood"].get("atoms") or (), house["schema"]
-    levels = range(scored.levels or 0)
+    levels = range(scored.x.kind.levels or 0)
     if not isinstance(atoms, list | tuple) or not all(type(atom) is int and atom in levels for atom in atoms):
         atoms = ()  # what is wrong with them, the likelihood will say
     if config["encoder"].get("name") == OWN or not atoms:
         return _network("encoder", config, known, house, modules)
-    shape = ShowAtoms.shape(scored.tensor_shape, tuple(atoms))
+    shape = ShowAtoms.shape(scored.x.tensor_shape, tuple(atoms))
     encoder = _network("encoder", config, known, house | {"shape": shape}, modules)
-    return ShowAtoms(encoder, tuple(atoms), scored.levels or 0)
+    return ShowAtoms(encoder, tuple(atoms), scored.x.kind.levels or 0)
 
 
 def _network(
@@ -524,9 +528,9 @@ def _optional(
 
 
 def _class_counts(config: dict[str, dict], schema: Schema) -> tuple[int, ...]:
-    if config["labelling"].get("name") != "none" and len(schema.labels or ()) < 2:
+    if config["labelling"].get("name") != "none" and len(schema.class_counts) < 2:
         raise UserError("a model that predicts labels needs two classes or more: give labels, −1 where one is missing.")
-    return schema.labels or ()
+    return schema.class_counts
 
 
 def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type]]) -> str:

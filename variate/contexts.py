@@ -25,14 +25,18 @@ class Context(nn.Module):
 class Label(Context):
     """A class label (B,) int64 → one-hot (B, classes).
 
-    >>> Label(Schema((2,), "uint8", labels=(5, 5, 5)))(torch.tensor([2, 0])).tolist()
+    >>> from variate.data.infer import label_field
+    >>> from variate.data.kinds import Reals
+    >>> from variate.data.schema import Field
+    >>> x = Field(Reals(), (2,), "float32")
+    >>> Label(Schema.of(x, label_field((5, 5, 5), None)))(torch.tensor([2, 0])).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
 
     def __init__(self, schema: Schema):
-        if not schema.labels:
+        if not schema.class_counts:
             raise UserError("a model conditional on labels needs them: give labels, or leave out --conditional.")
-        super().__init__(len(schema.labels))
+        super().__init__(len(schema.class_counts))
         self.register_buffer("one", torch.ones((), dtype=torch.float32), persistent=False)  # whose dtype is the model's
 
     def forward(self, context: Tensor) -> Tensor:
@@ -42,18 +46,21 @@ class Label(Context):
 class Columns(Context):
     """Real columns v (B, k), standardised → [v, silu(W v + b)], (B, k + hidden): linear in v and more than that.
 
-    >>> Columns(Schema((2,), "uint8", condition_offset=(1.0,), condition_scale=(2.0,)), hidden=0)(torch.tensor([[5.0]]))
+    >>> from variate.data.kinds import Reals
+    >>> from variate.data.schema import Field
+    >>> columns = Field(Reals((1.0,), (2.0,)), (1,), "float64", name="columns")
+    >>> Columns(Schema.of(Field(Reals(), (2,), "float32"), columns), hidden=0)(torch.tensor([[5.0]]))
     tensor([[2.]])
     """
 
     def __init__(self, schema: Schema, *, hidden: int = 32):
-        columns = len(schema.condition_scale)
-        if not columns:
+        if schema.columns is None:
             raise UserError("a model conditional on columns needs real numbers (n, k): give them as labels.")
         if hidden < 0:
             raise UserError(f"context.hidden={hidden} must be at least 0.")
+        columns, kind = schema.columns.size, schema.columns.kind
         super().__init__(columns + hidden)
-        for name, numbers in (("offset", schema.condition_offset), ("scale", schema.condition_scale)):
+        for name, numbers in (("offset", kind.offset), ("scale", kind.scale)):
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float64), persistent=False)
         self.register_buffer("one", torch.ones((), dtype=torch.float32), persistent=False)  # whose dtype is the model's
         self.dense = nn.Linear(columns, hidden, dtype=torch.float32) if hidden else None

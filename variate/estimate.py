@@ -90,7 +90,7 @@ class Parts:
 
 def bits_per_dim(nats: float, run: Run) -> float:
     """−log p / (D ln 2)."""
-    return -nats / (run.schema.size * math.log(2))
+    return -nats / (run.schema.x.size * math.log(2))
 
 
 def _refuse_deterministic(run: Run) -> None:
@@ -168,7 +168,7 @@ def _over_rows(
             all_keys += keys[:kept]
             bar.advance(kept)
     columns, alike = zip(gathered.columns[::2], gathered.columns[1::2], strict=True), _alike(all_keys)
-    volume = run.schema.log_volume_nats
+    volume = run.schema.x.log_volume_nats
     return [LogLikelihood(nats + volume, variance.sqrt(), samples, alike) for nats, variance in columns]
 
 
@@ -187,7 +187,7 @@ def _summed_out(
 ) -> list[tuple[Tensor, Tensor]]:
     """log p(x) and, if the label is ``given``, log p(x|c): stratified over the labels, few samples for all of them, the
     full number for the given one and for those that count."""
-    counts = torch.tensor(run.schema.labels, dtype=torch.float64)
+    counts = torch.tensor(run.schema.class_counts, dtype=torch.float64)
     log_prior = (counts / counts.sum()).log().unsqueeze(-1)
     estimates, variances = _pilot(run, batch, keys, samples, seed)
     pilot = estimates + log_prior
@@ -216,7 +216,7 @@ def _summed_out(
 def _pilot(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> tuple[Tensor, Tensor]:
     """(log means, relative variances) of every label and row from a few samples, (labels, B) each."""
     found, few = [], min(PILOT_SAMPLES, samples)
-    for label in range(len(run.schema.labels or ())):
+    for label in range(len(run.schema.class_counts)):
         labels = torch.full((len(keys),), label)
         found.append(_log_mean(_log_weights(run, batch, labels, keys, few, (seed, "pilot", label))))
     estimates, variances = zip(*found, strict=True)
@@ -254,7 +254,7 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
             draws = noise.row_normal(seed, "elbo", data.keys(index), (1, run.model.latent.noise_size)).to(run.dtype)
             draw, decoded = run.model(batch, draws)
             rates = torch.cat(draw.rates_nats(), dim=-1)[:kept]
-            distortion = -decoded.log_prob[0, :kept].double() - run.schema.log_volume_nats
+            distortion = -decoded.log_prob[0, :kept].double() - run.schema.x.log_volume_nats
             rate = rates.double().sum(-1)
             parts.add(-distortion - rate, distortion, rate, _unit_nats(run, batch)[:kept].double())
             bar.advance(kept)

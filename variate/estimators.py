@@ -176,8 +176,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         own = modules or {}
         estimator = cls(**_asked(run), encoder=own.get("encoder"), decoder=own.get("decoder"))
         estimator._words = WORDS.items() <= run.info.items()
-        if run.schema.layout == "F":
-            estimator.n_features_in_ = run.schema.shape[0]
+        if run.schema.x.layout == "F":
+            estimator.n_features_in_ = run.schema.x.shape[0]
         return estimator._fitted(run)
 
     # ------------------------------------------------------------------------------------------ between both worlds
@@ -386,15 +386,15 @@ def _asked(run: Run) -> dict[str, Any]:
         epochs = training["epochs"]
         overrides = [text for text in overrides if not text.startswith(("train.epochs=", "train.least_steps="))]
     schema = run.schema
-    obvious = schema.levels == {"bool": 2, "uint8": 256}.get(schema.dtype) or schema.divisor > 1
+    obvious = schema.x.kind.levels == {"bool": 2, "uint8": 256}.get(schema.x.dtype) or schema.x.kind.divisor > 1
     return {
         "latent_dim": latent_dim,
         "recipe": None if recipe == usual else recipe,
         "conditional": run.conditional,
         "epochs": epochs,
         "overrides": tuple(overrides),
-        "levels": None if obvious else schema.levels,
-        "layout": None if schema.layout == infer_layout(schema.shape) else schema.layout,
+        "levels": None if obvious else schema.x.kind.levels,
+        "layout": None if schema.x.layout == infer_layout(schema.x.shape) else schema.x.layout,
     }
 
 

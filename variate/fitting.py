@@ -15,7 +15,6 @@ from variate import config, inference, start, train
 from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.known import says_words
-from variate.data.schema import spread_or_one
 from variate.errors import UserError, whole_number
 from variate.processes import Processes, device_of
 from variate.surroundings import apart
@@ -167,7 +166,7 @@ class Stream:
             settings = asked.settings(rows, modules)
             rows = config.as_scored(settings, rows)
             # what has not varied yet may do so later
-            rows = replace(rows, schema=replace(rows.schema, scale=spread_or_one(rows.schema.scale)))
+            rows = replace(rows, schema=rows.schema.with_kind(rows.schema.x.kind.without_constants()))
         else:
             settings, rows = before.config, rows.under(before.schema)
         self.settings = settings | {"train": settings["train"] | {"schedule": "constant"}}

@@ -45,14 +45,14 @@ DECODED_ROWS = 1000  # in memory at a time, at most, where only their errors are
 
 def exact(run: Run) -> Run:
     """The run as it is applied to rows: of vectors in double precision, where rounding stays below 1e-12."""
-    if run.schema.layout != "F" or run.dtype == torch.float64:
+    if run.schema.x.layout != "F" or run.dtype == torch.float64:
         return run
     return replace(run, model=copy.deepcopy(run.model).double())
 
 
 def rows_at_once(run: Run, most: int = CHUNK) -> int:
     """How many rows (or samples of them) are decoded together: by their bytes, a function of the model alone."""
-    values = run.schema.size * run.model.likelihood.per_value
+    values = run.schema.x.size * run.model.likelihood.per_value
     return max(1, min(most, CHUNK_BYTES // (values * run.dtype.itemsize)))
 
 
@@ -92,10 +92,10 @@ def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
     data = data.under(run.schema)
     if not (run.conditional and given):
         return data
-    if run.schema.labels and (data.labels is None or bool((data.labels < 0).any())):
+    if run.schema.class_counts and (data.labels is None or bool((data.labels < 0).any())):
         raise UserError(f"the model is conditional: {data.name} needs a label for every row.")
-    if run.schema.condition_scale and data.columns is None:
-        columns = len(run.schema.condition_scale)
+    if run.schema.columns is not None and data.columns is None:
+        columns = run.schema.columns.size
         raise UserError(f"the model is conditional: {data.name} needs {columns} known columns, given as labels.")
     return data
 
@@ -154,7 +154,7 @@ def label_probabilities(run: Run, data: Dataset, samples: int = 16, seed: int = 
 
 def reconstruct(run: Run, data: Dataset) -> np.ndarray:
     """f(E q(z|x)): the point decoded at the posterior mean, in the data's own shape and dtype."""
-    return run.schema.to_raw(reconstruction_units(run, data))
+    return run.schema.x.to_raw(reconstruction_units(run, data))
 
 
 def reconstruction_units(run: Run, data: Dataset) -> Tensor:
@@ -183,7 +183,7 @@ def squared_errors(run: Run, data: Dataset) -> Tensor:
         for start in range(0, len(data), size):
             part = data.rows(slice(start, start + size))
             raw = part.values[:]
-            error = run.schema.to_tensor(raw, run.dtype) - reconstruction_units(run, replace(part, values=raw))
+            error = run.schema.x.to_tensor(raw, run.dtype) - reconstruction_units(run, replace(part, values=raw))
             errors.add((error**2).flatten(1).mean(1))
             bar.advance(len(part))
     return errors.columns[0]
@@ -197,7 +197,7 @@ def decode(run: Run, embedding: Tensor, context: Tensor | None = None) -> np.nda
         c = run.model.encode_context(None if context is None else context[index])
         code = run.model.latent.code_at(embedding[index].to(run.dtype), c)
         points.append(run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))[0])
-    return run.schema.to_raw(torch.cat(points)[: len(embedding)])
+    return run.schema.x.to_raw(torch.cat(points)[: len(embedding)])
 
 
 @applying()
@@ -217,14 +217,14 @@ def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean:
     if run.conditional and context is None:
         context = _drawn_labels(run, n, seed)
     run = exact(run)
-    drawn, size = np.empty((n, *run.schema.shape), run.schema.dtype), rows_at_once(run)
+    drawn, size = np.empty((n, *run.schema.x.shape), run.schema.x.dtype), rows_at_once(run)
     with Progress("Sampling", n, unit="rows") as bar:
         for chunk, (index, kept) in enumerate(chunks(n, size)):
             c = run.model.encode_context(None if context is None else context[index])
             shape = (1, size, run.model.latent.noise_size)
             z_noise = noise.normal(seed, "sample", chunk, shape=shape).to(run.dtype)
             parameters = run.model.decode(run.model.latent.generate(c, z_noise), c)
-            rows = run.schema.to_raw(_observed(run, parameters, mean, (seed, "draw", chunk)))
+            rows = run.schema.x.to_raw(_observed(run, parameters, mean, (seed, "draw", chunk)))
             drawn[chunk * size :][:kept] = rows[:kept]
             bar.advance(kept)
     return drawn
@@ -233,7 +233,7 @@ def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean:
 def _drawn_labels(run: Run, n: int, seed: int) -> Tensor:
     if not run.labelled:
         raise UserError("the model is conditional on known columns: say with --condition which values they have.")
-    frequencies = torch.tensor(run.schema.labels, dtype=torch.float64)
+    frequencies = torch.tensor(run.schema.class_counts, dtype=torch.float64)
     return torch.multinomial(frequencies, n, replacement=True, generator=noise.generator(seed, "sample labels"))
 
 

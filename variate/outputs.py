@@ -103,6 +103,6 @@ def _png(values: np.ndarray, schema: Schema, columns: int | None) -> bytes:
 
 
 def _drawable(schema: Schema) -> Schema:
-    if not schema.axes.spatial:
+    if not schema.x.axes.spatial:
         raise UserError(f"rows of {schema.describe()} are no images: give --out a .npy, .npz or .csv name.")
     return schema

@@ -96,10 +96,10 @@ def as_bytes(values: np.ndarray, schema: Schema, span: tuple[float, float] | Non
     """
     planes = _planes(values, schema).astype(np.float64)
     channels = planes.shape[-1]
-    if channels not in (1, 3) and not (channels == 4 and schema.levels):
+    if channels not in (1, 3) and not (channels == 4 and schema.x.kind.levels):
         planes = planes[..., : 3 if channels > 3 else 1]
-    if schema.levels is not None:
-        low, high = 0.0, (schema.levels - 1) / schema.divisor
+    if schema.x.kind.levels is not None:
+        low, high = 0.0, (schema.x.kind.levels - 1) / schema.x.kind.divisor
     else:
         low, high = span or (planes.min(), planes.max())
     pixels = ((planes - low) * (255 / ((high - low) or 1))).round().clip(0, 255).astype(np.uint8)
@@ -108,9 +108,9 @@ def as_bytes(values: np.ndarray, schema: Schema, span: tuple[float, float] | Non
 
 def _planes(values: np.ndarray, schema: Schema) -> np.ndarray:
     """Raw images or volumes → (n, H, W, C)."""
-    axis = schema.layout.find("C")
+    axis = schema.x.layout.find("C")
     values = values[..., None] if axis < 0 else np.moveaxis(values, axis + 1, -1)
-    return values[:, values.shape[1] // 2] if schema.axes.spatial == 3 else values
+    return values[:, values.shape[1] // 2] if schema.x.axes.spatial == 3 else values
 
 
 def contact_sheet(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.Image:
@@ -127,7 +127,7 @@ def contact_sheet(images: np.ndarray, columns: int | None = None, gap: int = 2) 
 
 def scales(schema: Schema, count: int) -> tuple[int, int]:
     """The whole numbers by which a sheet of that many images blows them up, and shrinks them."""
-    height, width = schema.tensor_shape[-2:]
+    height, width = schema.x.tensor_shape[-2:]
     return max(1, TILE // max(height, width)), math.ceil(math.sqrt(count * height * width / MOST_PIXELS))
 
 
@@ -163,7 +163,10 @@ def _shrunk(pixels: np.ndarray, by: int) -> np.ndarray:
 def as_lines(values: np.ndarray, schema: Schema, span: np.ndarray) -> np.ndarray:
     """Raw signals → (n, C, L) for looking at: of every channel, its ``span`` (C, 2) becomes 0..1; the first few alone.
 
-    >>> as_lines(np.array([[0, 5, 10]]), Schema((3,), "uint8", layout="L"), np.array([[0.0, 10.0]])).tolist()
+    >>> from variate.data.kinds import Reals
+    >>> from variate.data.schema import Field
+    >>> schema = Schema.of(Field(Reals(), (3,), "uint8", layout="L"))
+    >>> as_lines(np.array([[0, 5, 10]]), schema, np.array([[0.0, 10.0]])).tolist()
     [[[0.0, 0.5, 1.0]]]
     """
     lines = _channels_first(values, schema)[:, :MOST_LINES]
@@ -182,7 +185,7 @@ def line_spans(values: np.ndarray, schema: Schema, drawn: np.ndarray | None = No
 
 
 def _channels_first(values: np.ndarray, schema: Schema) -> np.ndarray:
-    axis = schema.layout.find("C")
+    axis = schema.x.layout.find("C")
     lines = values[:, None] if axis < 0 else np.moveaxis(values, axis + 1, 1)
     return lines.astype(np.float64)
 
@@ -237,7 +240,7 @@ def _curve(line: np.ndarray) -> np.ndarray:
 
 def rows_png(values: np.ndarray, schema: Schema, columns: int | None = None) -> bytes:
     """Raw images, volumes or signals side by side, pixel by pixel or in panels, on white."""
-    if schema.axes.spatial > 1:
+    if schema.x.axes.spatial > 1:
         return encoded(contact_sheet(as_bytes(values, schema), columns))
     lines = as_lines(values, schema, line_spans(values, schema, values))
     return png(panels(lines, None, _square(len(lines), columns), LIGHT))
@@ -245,7 +248,7 @@ def rows_png(values: np.ndarray, schema: Schema, columns: int | None = None) -> 
 
 def pairs_png(originals: np.ndarray, copies: np.ndarray, schema: Schema) -> bytes:
     """The same of rows and their copies: images below each other, line by line, and signals in one panel."""
-    if schema.axes.spatial == 1:
+    if schema.x.axes.spatial == 1:
         spans = line_spans(originals, schema, originals)
         behind, lines = (as_lines(rows, schema, spans) for rows in (originals, copies))
         return png(panels(lines, behind, _square(len(lines), None), LIGHT))

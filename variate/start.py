@@ -28,7 +28,7 @@ def start_at(model: Model, rows: Dataset) -> None:
 
 def some_of(rows: Dataset, most: int = JOINT_ROWS) -> Batch:
     """Training rows in model units, few enough to be looked at in one piece."""
-    return rows.subset(max(1, min(most, VALUES // rows.schema.size))).batch(slice(None))
+    return rows.subset(max(1, min(most, VALUES // rows.schema.x.size))).batch(slice(None))
 
 
 def _start_at_components(model: Model, rows: Batch) -> None:

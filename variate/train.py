@@ -350,7 +350,7 @@ class Trainer:
             return
         error = means(fresh)["squared_error"]
         if math.isfinite(error):
-            self.model.likelihood.refit(error / max(1, self.train_data.schema.varying_size))
+            self.model.likelihood.refit(error / max(1, self.train_data.schema.x.varying_size))
 
     def _roll_back(self, good: dict) -> int:
         """Back to the last good state with half the learning rate; the number of steps undone."""
@@ -406,7 +406,7 @@ class Trainer:
         names, totals = [], torch.zeros((), dtype=torch.float64)
         left_out: list[int] = []
         part = slice(self.group.rank, None, self.group.count)
-        rows = max(1, min(VALIDATION_ROWS, VALIDATION_VALUES // self.valid_data.schema.size))
+        rows = max(1, min(VALIDATION_ROWS, VALIDATION_VALUES // self.valid_data.schema.x.size))
         for chunk, index in enumerate(torch.arange(len(self.valid_data), device=self.device).split(rows)):
             shape = (objective.samples, len(index), self.step_module.noise_size)
             draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)[:, part]

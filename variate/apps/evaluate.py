@@ -58,10 +58,10 @@ def convention(run: Run) -> str:
     if run.binarize != "none":
         return f"probability of binary values, binarisation {run.binarize}"
     if run.model.likelihood.support == "reals":
-        return f"probability density of {'values in [0, 1]' if run.schema.levels else 'raw values'}"
-    if run.schema.counts:
+        return f"probability density of {'values in [0, 1]' if run.schema.x.kind.levels else 'raw values'}"
+    if run.schema.x.kind.is_count:
         return "probability of counts 0, 1, 2, …"
-    return f"probability of whole-number levels 0..{(run.schema.levels or 0) - 1}"
+    return f"probability of whole-number levels 0..{(run.schema.x.kind.levels or 0) - 1}"
 
 
 def mse_per_dim(run: Run, test: Dataset) -> float:
@@ -119,10 +119,12 @@ def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     name = "dynamic" if run.binarize == "expected" else run.binarize  # one draw b estimates E_b[log p(b)]
     train, test = train.binarized(name), test.binarized(name)
     scores = baselines.likelihood_baselines(train, test, size)
-    if run.model.likelihood.support == "reals" and run.schema.levels:
+    if run.model.likelihood.support == "reals" and run.schema.x.kind.levels:
         # the model has a density over values in [0, 1], and these a density over levels: L − 1 times as wide per value
         scores.pop("independent values")
-        scores = {name: nats + run.schema.size * math.log(run.schema.levels - 1) for name, nats in scores.items()}
+        scores = {
+            name: nats + run.schema.x.size * math.log(run.schema.x.kind.levels - 1) for name, nats in scores.items()
+        }
     return {name: estimate.bits_per_dim(nats, run) for name, nats in scores.items()}
 
 

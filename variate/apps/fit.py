@@ -161,9 +161,9 @@ def _resumed(
 
 def _as_before(schema: Schema) -> dict:
     """What has to be said again for the same data to be read in the same way."""
-    height_width = (schema.shape[0], schema.shape[1]) if schema.resized else None
-    levels = schema.levels if schema.divisor == 1 else None
-    return {"levels": levels, "layout": schema.layout, "resize": height_width}
+    height_width = (schema.x.shape[0], schema.x.shape[1]) if schema.x.resized else None
+    levels = schema.x.kind.levels if schema.x.kind.divisor == 1 else None
+    return {"levels": levels, "layout": schema.x.layout, "resize": height_width}
 
 
 def _announcement(whole: Dataset, settings: dict, trainer: train.Trainer) -> str:
@@ -223,7 +223,7 @@ def _line(record: dict, trainer: train.Trainer, whole: Dataset) -> str:
         elif name == "ELBO":
             shown.append(f"{part} ELBO {mean:.2f} nats = {record[part]['elbo_bits_per_dim']:.4f} bits/dim")
         else:
-            shown.append(f"{part} squared error {mean / whole.schema.size:.5f} per dim")
+            shown.append(f"{part} squared error {mean / whole.schema.x.size:.5f} per dim")
         if left_out := record[part].get("left_out", 0):
             shown[-1] += f" ({left_out:,} {'row has' if left_out == 1 else 'rows have'} none)"
     if record["skipped"]:

@@ -46,8 +46,8 @@ def _of_run(run: Run) -> dict:
 
 def _of_data(rows: Dataset) -> dict:
     known = {"data": rows.name, "part": rows.part, "rows": len(rows), "schema": rows.schema.to_json()}
-    if rows.labels is not None and rows.schema.labels:
-        known["classes"] = dict(zip(rows.schema.class_names, rows.schema.labels, strict=True))
+    if rows.labels is not None and rows.schema.class_counts:
+        known["classes"] = dict(zip(rows.schema.class_names, rows.schema.class_counts, strict=True))
         known["without_label"] = int((rows.labels < 0).sum())
     return known
 

@@ -92,7 +92,7 @@ def _span(part: str, names: tuple[str, ...]) -> list[str]:
 
 def _columns(schema: Schema, condition: object) -> Tensor:
     """ "0.5,2" or numbers (k,) or (m, k), of one column (m,) too → (m, k) float64; rows of a text end in ";"."""
-    wanted, values = len(schema.condition_scale), condition
+    wanted, values = schema.columns.size if schema.columns else 0, condition
     try:
         if isinstance(condition, str):
             values = [[float(number) for number in row.split(",")] for row in condition.split(";")]

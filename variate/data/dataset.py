@@ -14,13 +14,15 @@ from variate.data.batch import Batch
 from variate.data.infer import (
     COARSE_TOLERANCE,
     GRID_TOLERANCE,
+    columns_field,
     count_units,
     infer_schema,
     known_fields,
     standardisation,
 )
+from variate.data.kinds import Levels
 from variate.data.known import Known, known_as
-from variate.data.schema import Schema, spread_or_one
+from variate.data.schema import Schema
 from variate.data.shards import Shards, pieces
 from variate.errors import UserError, count_number, seed_number
 
@@ -130,16 +132,16 @@ class Dataset:
         rows = 0 if isinstance(index, slice) else len(index)
         index = index if isinstance(index, slice) else index[part]
         raw = _chosen(self.values, index)
-        units = grey = self.schema.to_tensor(raw, dtype)
+        units = grey = self.schema.x.to_tensor(raw, dtype)
         binarization = binarizations.get(binarize)
         if binarization is not None:
             units = binarization(grey, lambda: self._uniform(raw, grey, key, rows or len(raw), part))
-        read = units if self.schema.is_mass else units.clamp(-FARTHEST, FARTHEST)
+        read = units if self.schema.x.kind.is_mass else units.clamp(-FARTHEST, FARTHEST)
         return Batch(read, units, context=None if self.context is None else _chosen(self.context, index))
 
     def keys(self, index: Tensor | slice) -> list[bytes]:
         """A key for every row, for noise that is its own: equal rows have equal keys, whatever they were stored as."""
-        return noise.row_keys(self.schema.canonical(_chosen(self.values, index)))
+        return noise.row_keys(self.schema.x.canonical(_chosen(self.values, index)))
 
     def _uniform(self, raw: Tensor, units: Tensor, key: tuple, rows: int, part: slice) -> Tensor:
         """One number per value: from the key for that many rows, of which a part is wanted, or from the rows' own."""
@@ -147,7 +149,7 @@ class Dataset:
             generator = noise.generator("binarize", *key, device=units.device)
             shape, place = (rows, *units.shape[1:]), units.device
             return torch.rand(shape, generator=generator, device=place, dtype=torch.float32)[part]
-        keys = noise.row_keys(self.schema.canonical(raw))
+        keys = noise.row_keys(self.schema.x.canonical(raw))
         normal = noise.row_normal(0, "binarize", keys, (1, *units.shape[1:]))[0]
         return torch.special.ndtr(normal).to(units.device)
 
@@ -155,11 +157,11 @@ class Dataset:
         """The same rows as 0 and 1, each row's bits a function of its own values; itself if ``name`` keeps grey."""
         if name in ("none", "expected"):
             return self
-        raw = replace(self.schema, levels=2, dtype="uint8", divisor=1)
+        raw = Schema.of(replace(self.schema.x, kind=Levels(2), dtype="uint8"), *self.schema.fields[1:])
 
         def bits(values: Tensor) -> Tensor:
             rows = Dataset(values, None, self.schema)
-            parts = [raw.to_raw(batch.input) for batch in rows.batches(VALUES_AT_ONCE, name)]
+            parts = [raw.x.to_raw(batch.input) for batch in rows.batches(VALUES_AT_ONCE, name)]
             return torch.from_numpy(np.concatenate(parts))
 
         values = self.values.changed(bits, np.dtype("u1")) if isinstance(self.values, Shards) else bits(self.values)
@@ -177,17 +179,17 @@ class Dataset:
         """
         if self.schema == wanted:
             return self
-        if self.schema.shape != wanted.shape:
+        if self.schema.x.shape != wanted.x.shape:
             raise UserError(f"{self.name} holds {self._described()}, but the model was trained on {wanted.describe()}.")
         self._check_values(wanted)
-        labels, columns = self.labels, self.columns if wanted.condition_scale else None
-        if labels is not None and wanted.labels:
+        labels, columns = self.labels, None if wanted.columns is None else self.columns
+        if labels is not None and wanted.class_counts:
             known = known_as(labels.numpy(), self.schema.class_names, wanted.class_names, self.name)
             labels = torch.from_numpy(known)
-        if columns is not None and columns.shape[1] != len(wanted.condition_scale):
+        if columns is not None and wanted.columns is not None and columns.shape[1] != wanted.columns.size:
             raise UserError(
                 f"{self.name} comes with {columns.shape[1]} known columns, but the model was trained with "
-                f"{len(wanted.condition_scale)}."
+                f"{wanted.columns.size}."
             )
         return replace(self, schema=wanted, labels=labels, columns=columns)
 
@@ -208,65 +210,66 @@ class Dataset:
         """What the rows would be taken for by themselves."""
         values = self.values if isinstance(self.values, Shards) else self.values.numpy()
         try:
-            return infer_schema(values, layout=self.schema.layout, dtype=self.schema.dtype).describe()
+            return infer_schema(values, layout=self.schema.x.layout, dtype=self.schema.x.dtype).describe()
         except UserError:  # nothing that could be learned from
             return self.schema.describe()
 
     def with_known(self, known: Known) -> "Dataset":
         """The rows with other labels or columns."""
         labels, columns = (None if a is None else torch.from_numpy(a) for a in (known.labels, known.columns))
-        fresh = {"labels": None, "classes": None, "condition_offset": (), "condition_scale": ()}
-        schema = replace(self.schema, **(fresh | known_fields(known, len(self))))
+        schema = Schema.of(self.schema.x, *known_fields(known, len(self)))
         return replace(self, labels=labels, columns=columns, schema=schema, words=known.words)
 
 
 def _learned(train: Dataset) -> Schema:
     """The schema with what was inferred from all rows inferred from the training rows alone."""
-    schema = train.schema
-    if schema.levels is None:
-        offset, scale = (count_units if schema.counts else standardisation)(train.values, schema.layout)
-        if any(wide and not narrow for narrow, wide in zip(scale, schema.scale, strict=True)):
-            whole = np.broadcast_to(schema.offset, len(scale)).tolist(), schema.scale
+    schema, x = train.schema, train.schema.x
+    if x.kind.levels is None:
+        offset, scale = (count_units if x.kind.is_count else standardisation)(train.values, x.layout)
+        if any(wide and not narrow for narrow, wide in zip(scale, x.kind.scale, strict=True)):
+            whole = np.broadcast_to(x.kind.offset, len(scale)).tolist(), x.kind.scale
             columns = zip(np.broadcast_to(offset, len(scale)).tolist(), scale, *whole, strict=True)
             # what varies in the validation rows alone is no constant
             chosen = [(at, narrow) if narrow else (all_at, wide) for at, narrow, all_at, wide in columns]
             offset, scale = zip(*chosen, strict=True)
-        schema = replace(schema, offset=offset, scale=scale)
+        schema = schema.with_kind(replace(x.kind, offset=offset, scale=scale))
     if train.columns is not None:
-        offset, scale = standardisation(train.columns, "F")
-        schema = replace(schema, condition_offset=offset, condition_scale=spread_or_one(scale))
-    if train.labels is not None and schema.labels is not None:
-        counts = torch.bincount(train.labels[train.labels >= 0], minlength=len(schema.labels))
-        schema = replace(schema, labels=tuple(counts.tolist()))
+        schema = schema.with_field(columns_field(train.columns))
+    if train.labels is not None and schema.label is not None:
+        classes = len(schema.class_counts)
+        counts = torch.bincount(train.labels[train.labels >= 0], minlength=classes)
+        schema = schema.with_field(
+            replace(schema.label, kind=replace(schema.label.kind, frequencies=tuple(counts.tolist())))
+        )
     return schema
 
 
 def _strange(schema: Schema, values: Tensor) -> Tensor:
     """Which rows cannot be what the schema says: (n,) bool."""
     rows = values.flatten(1)
-    if not schema.is_mass:
+    if not schema.x.kind.is_mass:
         return torch.zeros(len(rows), dtype=torch.bool)
     return _impossible(schema, rows).any(1) | _seem_fractions(schema, rows)
 
 
 def _impossible(schema: Schema, values: Tensor) -> Tensor:
     """Which values are no levels, or no counts, of the schema."""
-    most = math.inf if schema.levels is None else schema.levels - 1
+    most = math.inf if schema.x.kind.levels is None else schema.x.kind.levels - 1
     if not values.is_floating_point():
-        level = values if schema.divisor == 1 else values.to(torch.int64) * schema.divisor
+        level = values if schema.x.kind.divisor == 1 else values.to(torch.int64) * schema.x.kind.divisor
         return (level < 0) | (level > most)
-    level = values.double() * schema.divisor
+    level = values.double() * schema.x.kind.divisor
     tolerance = COARSE_TOLERANCE if values.dtype == torch.float16 else GRID_TOLERANCE
     return ((level - level.round()).abs() > tolerance) | (level < -0.5) | (level > most + 0.5)
 
 
 def _seem_fractions(schema: Schema, rows: Tensor) -> Tensor:
     """Which rows (n, D) are black and white, 1 being white, where the schema knows 1 as the next to darkest of many."""
-    if schema.divisor > 1 or (schema.levels or 0) <= 2 or rows.dtype not in (torch.bool, *FLOATS):
+    if schema.x.kind.divisor > 1 or (schema.x.kind.levels or 0) <= 2 or rows.dtype not in (torch.bool, *FLOATS):
         return torch.zeros(len(rows), dtype=torch.bool)
     if rows.dtype == torch.bool:
         return torch.ones(len(rows), dtype=torch.bool)
-    return (rows.amax(1) == 1) & (schema.axes.spatial > 0)
+    return (rows.amax(1) == 1) & (schema.x.axes.spatial > 0)
 
 
 def _why_strange(schema: Schema, row: Tensor) -> str:
@@ -275,7 +278,7 @@ def _why_strange(schema: Schema, row: Tensor) -> str:
     wrong = _impossible(schema, flat).nonzero()
     if len(wrong):
         return f"has {flat[int(wrong[0])].item():.6g} as value {int(wrong[0])}"
-    top = (schema.levels or 2) - 1
+    top = (schema.x.kind.levels or 2) - 1
     return f"has 0 and 1 alone, as if 1 were white: multiply by {top}, or give such dark images as integers"
 
 

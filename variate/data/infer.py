@@ -1,22 +1,24 @@
 """The schema of raw arrays: which values they can hold, how their axes lie, what is known besides."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
+from variate.data.kinds import Category, Levels, Reals, spread_or_one
 from variate.data.known import Known
 from variate.data.layout import infer_layout, parse_layout
-from variate.data.schema import DTYPES, Schema, spread_or_one
+from variate.data.schema import COLUMNS, DTYPES, LABEL, Field, Schema
 from variate.data.shards import Shards, pieces
 from variate.errors import UserError
 
 __all__ = [
     "check_finite",
+    "columns_field",
     "count_units",
     "infer_schema",
     "known_fields",
+    "label_field",
     "plain_schema",
     "standardisation",
 ]
@@ -43,12 +45,11 @@ def infer_schema(
     plain = plain_schema(values, known, layout, dtype)
     if levels is not None:
         _check_levels(values, levels)
-        return replace(plain, levels=levels)
-    found, divisor = _grid(values, plain.dtype, plain.axes.spatial > 0)
+        return plain.with_kind(Levels(levels))
+    found, divisor = _grid(values, plain.x.dtype, plain.x.axes.spatial > 0)
     if found:
-        return replace(plain, levels=found, divisor=divisor)
-    offset, scale = standardisation(values, plain.layout)
-    return replace(plain, offset=offset, scale=scale)
+        return plain.with_kind(Levels(found, divisor))
+    return plain.with_kind(Reals(*standardisation(values, plain.x.layout)))
 
 
 def plain_schema(
@@ -68,24 +69,32 @@ def plain_schema(
     axes = parse_layout(layout, shape) if layout else infer_layout(shape)
     if values.dtype.kind == "f":
         check_finite(values)
-    return Schema(shape, dtype or str(values.dtype), layout=axes, **known_fields(known, len(values)))
+    return Schema.of(Field(Reals(), shape, dtype or str(values.dtype), axes), *known_fields(known, len(values)))
 
 
-def known_fields(known: Known | None, rows: int) -> dict:
+def known_fields(known: Known | None, rows: int) -> list[Field]:
     """What a schema says of labels or columns."""
     if known is None:
-        return {}
+        return []
     if known.rows != rows:
         raise UserError(f"there are {known.rows} labels for {rows} rows: give one label per row.")
     if known.columns is not None:
-        offset, scale = standardisation(known.columns, "F", "the columns given as labels")
-        return {"condition_offset": offset, "condition_scale": spread_or_one(scale)}
+        return [columns_field(known.columns, "the columns given as labels")]
     if known.labels is None:
-        return {}
-    labels = known.labels[known.labels >= 0]
-    counts = np.bincount(labels, minlength=len(known.names))
+        return []
+    counts = np.bincount(known.labels[known.labels >= 0], minlength=len(known.names)).tolist()
     numbered = known.names == tuple(str(index) for index in range(len(known.names)))
-    return {"labels": tuple(int(n) for n in counts), "classes": None if numbered else known.names}
+    return [label_field(tuple(counts), None if numbered else known.names)]
+
+
+def label_field(counts: tuple[int, ...], words: tuple[str, ...] | None = None) -> Field:
+    return Field(Category(counts, words), (), "int64", name=LABEL)
+
+
+def columns_field(columns: np.ndarray | Tensor, what: str = "the data") -> Field:
+    """Of real columns (n, k)."""
+    offset, scale = standardisation(columns, "F", what)
+    return Field(Reals(offset, spread_or_one(scale)), (columns.shape[1],), "float64", "F", COLUMNS)
 
 
 def _parts(values: np.ndarray | Shards, doing: str = "") -> Iterator[np.ndarray]:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from variate.data.arrays import as_array, number_cells
-from variate.data.schema import LONGEST_NAME, MOST_CLASSES, MOST_CONDITIONS, Schema
+from variate.data.kinds import LONGEST_NAME, MOST_CLASSES
+from variate.data.schema import MOST_CONDITIONS, Schema
 from variate.errors import UserError
 
 __all__ = ["WORDS", "Known", "class_name", "infer_known", "known_as", "number_of", "ordered", "says_words"]
@@ -55,14 +56,14 @@ def infer_known(labels: object, like: Schema | None = None) -> Known:
     if isinstance(labels, Known):
         return labels
     array, missing = _one_column(labels)
-    are_columns = like is not None and bool(like.condition_scale)
+    are_columns = like is not None and like.columns is not None
     whole = array.dtype.kind in "biuOU" or array.dtype.kind == "f" and _all_whole(array[~missing])
     if array.ndim == 1 and whole and not are_columns:
         return _classes(array, missing, like)
-    if like is not None and like.labels:
+    if like is not None and like.class_counts:
         raise UserError(
-            f"labels of shape {array.shape} and dtype {array.dtype}: the model knows {len(like.labels)} classes, give "
-            "the name or the number of one per row."
+            f"labels of shape {array.shape} and dtype {array.dtype}: the model knows {len(like.class_counts)} classes, "
+            "give the name or the number of one per row."
         )
     return Known(columns=_real_columns(array, missing))
 

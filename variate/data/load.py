@@ -70,10 +70,10 @@ def load(
         labels = _label_file(labels, part, values)
         name, part = "array", "all"
     rows = _dataset(values, labels, class_name(name), part, levels, layout, like)
-    if like is None and layout is None and rows.schema.layout == "F" and not rows.schema.is_mass:
+    if like is None and layout is None and rows.schema.x.layout == "F" and not rows.schema.x.kind.is_mass:
         if seems_sequential(rows.values[:MOST_COMPARED].numpy()):
             say("neighbouring columns resemble each other: if the rows are signals, say so with --layout L")
-    return replace(rows, schema=replace(rows.schema, resized=True)) if resized else rows
+    return replace(rows, schema=rows.schema.with_field(replace(rows.schema.x, resized=True))) if resized else rows
 
 
 def _label_file(labels: object, part: str, values: object) -> object:
@@ -90,9 +90,9 @@ def _label_file(labels: object, part: str, values: object) -> object:
 def _read(path: Path, labels: object, part: str, resize: tuple[int, int] | None, like: Schema | None) -> sources.Found:
     """A file or a folder, read as the model wants it, if there is one; what was decided is told."""
     file = Path(labels) if isinstance(labels, str | os.PathLike) else None
-    kind = None if like is None else (like.shape, like.dtype)
-    if like is not None and like.resized:
-        resize = (like.shape[0], like.shape[1])
+    kind = None if like is None else (like.x.shape, like.x.dtype)
+    if like is not None and like.x.resized:
+        resize = (like.x.shape[0], like.x.shape[1])
     found = sources.read(path, labels=file, resize=resize, part=part, like=kind)
     for note in found.notes:
         say(note)
@@ -118,7 +118,7 @@ def _dataset(
     if like is None:
         schema = infer_schema(array, known, levels, layout, dtype)
     else:  # what the model has settled is not inferred again
-        schema = plain_schema(array, known, like.layout if array.ndim == 1 + len(like.layout) else None, dtype)
+        schema = plain_schema(array, known, like.x.layout if array.ndim == 1 + len(like.x.layout) else None, dtype)
     known = known or Known()
     rows = Dataset(
         array if isinstance(array, Shards) else torch.from_numpy(array),

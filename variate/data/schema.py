@@ -1,66 +1,47 @@
-"""What one example is, and the exact way between raw values and model units."""
+"""What one row is: its fields, each of one kind, and how their values lie."""
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from variate.data.kinds import Category, Kind
 from variate.data.layout import Layout, default_layout
 from variate.errors import UserError
 
-__all__ = ["DTYPES", "MOST_CLASSES", "Schema", "spread_or_one"]
+__all__ = ["DTYPES", "Field", "Schema"]
 
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64")
-MOST_CLASSES = 65_536
 MOST_CONDITIONS = 65_536
-LONGEST_NAME = 1000
+X, LABEL, COLUMNS = "x", "label", "columns"  # the values that are learned; what may be known of a row besides
 
 
 @dataclass(frozen=True)
-class Schema:
-    """Raw values x ↔ model units u, exactly invertible.
+class Field:
+    """Values of one kind: raw x (\\*shape) as they were given ↔ model units u (\\*tensor_shape), exactly invertible.
 
     ``shape`` is the raw shape of one example and ``layout`` says what its axes are: "F" a vector of features, "L" a
-    signal, "HW" an image, "DHW" a volume, the last three also with a channel axis C first or last.
+    signal, "HW" an image, "DHW" a volume, the last three also with a channel axis C first or last. A single number has
+    no axes. ``resized``: the images of a folder were brought to ``shape``.
 
-    - ``levels`` L: the values are k / ``divisor`` for whole k in 0..L−1; u = k / (L−1) lies on a grid in [0, 1] and
-      likelihoods are probability masses.
-    - ``counts``: the values are whole numbers 0, 1, 2, … without end; u = (x − offset) / scale; masses too.
-    - neither: real numbers; u = (x − offset) / scale, per column of vectors, per channel of everything else, and
-      likelihoods are densities: log p(x) = log p(u) + ``log_volume_nats``.
-
-    Of counts and real numbers a scale of 0 says that they are a constant, the offset: u is 0 there, and 1 for any other
-    value, which has probability 0.
-
-    ``labels`` counts the training rows of each class and ``classes`` names them (None: "0", "1", …).
-    ``condition_offset`` and ``condition_scale`` standardise the columns that a model is conditional on, if those are
-    real numbers. ``resized``: the images of a folder were brought to ``shape``.
-
-    >>> schema = Schema((2, 2), "uint8", levels=256)
-    >>> schema.layout, schema.to_tensor(torch.full((1, 2, 2), 255)).shape, schema.size, schema.log_volume_nats
+    >>> from variate.data.kinds import Levels
+    >>> field = Field(Levels(256), (2, 2), "uint8")
+    >>> field.layout, field.to_tensor(torch.full((1, 2, 2), 255)).shape, field.size, field.log_volume_nats
     ('HW', torch.Size([1, 1, 2, 2]), 4, 0.0)
     """
 
+    kind: Kind
     shape: tuple[int, ...]
     dtype: str
-    levels: int | None = None
-    offset: tuple[float, ...] = (0.0,)
-    scale: tuple[float, ...] = (1.0,)
-    labels: tuple[int, ...] | None = None
     layout: str = ""
-    counts: bool = False
-    divisor: int = 1
-    classes: tuple[str, ...] | None = None
-    condition_offset: tuple[float, ...] = ()
-    condition_scale: tuple[float, ...] = ()
+    name: str = X
     resized: bool = False
 
     def __post_init__(self) -> None:
-        if not self.layout:
+        if not self.layout and self.shape:
             object.__setattr__(self, "layout", default_layout(len(self.shape)))
 
     @property
@@ -82,144 +63,166 @@ class Schema:
         return math.prod(self.shape)
 
     @property
-    def is_mass(self) -> bool:
-        """Whether likelihoods are probabilities rather than densities."""
-        return self.levels is not None or self.counts
-
-    @property
     def varying_size(self) -> int:
         """How many of the values are no constants."""
-        return int(np.count_nonzero(np.broadcast_to(self.axes.along_channels(self.scale), self.shape)))
+        return self.kind.varying_size(self.tensor_shape)
 
     @property
     def log_volume_nats(self) -> float:
         """What a log-density in model units lacks to be one in raw units: −Σ log scale; 0 for masses and constants."""
-        if self.is_mass:
-            return 0.0
-        scale = np.broadcast_to(self.axes.along_channels(self.scale), self.shape)
-        return -float(np.log(scale[scale > 0]).sum())
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """What the classes are called, in the order of ``labels``; empty without labels."""
-        return self.classes or tuple(str(index) for index in range(len(self.labels or ())))
-
-    def to_levels(self, raw: Tensor) -> Tensor:
-        """Raw values of a schema with ``levels`` or ``counts`` → the whole numbers k that they stand for, int64."""
-        if self.divisor == 1 and not raw.is_floating_point():
-            return raw.to(torch.int64)
-        return (raw.to(torch.float64) * self.divisor).round().to(torch.int64)
-
-    def canonical(self, raw: Tensor) -> Tensor:
-        """Raw rows (B, \\*shape) → the values that they stand for: equal values have equal bytes, however stored.
-
-        >>> one, other = (Schema((2,), "float32").canonical(torch.tensor([row])) for row in ([0, 1], [-0.0, 1.0]))
-        >>> one.numpy().tobytes() == other.numpy().tobytes()
-        True
-        """
-        if not self.is_mass:
-            return raw.to(torch.float64) + 0.0  # −0.0 too becomes 0.0
-        level = self.to_levels(raw)
-        return level.to(torch.uint8) if self.levels is not None and self.levels <= 256 else level
+        return self.kind.log_volume_nats(self.tensor_shape)
 
     def to_tensor(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Raw rows (B, \\*shape) as stored → model units (B, \\*tensor_shape), on the device of ``raw``."""
-        if self.levels is None:
-            exact = self.to_levels(raw) if self.counts else raw
-            return self.axes.to_tensor(self._standardised(exact.to(torch.float64)).to(dtype))
-        level = raw.to(dtype) if self.divisor == 1 else raw.to(dtype) * self.divisor
-        return self.axes.to_tensor((level.round() if raw.is_floating_point() else level) / (self.levels - 1))
-
-    def _standardised(self, raw: Tensor) -> Tensor:
-        columns = (self.axes.along_channels(numbers) for numbers in (self.offset, self.scale))
-        offset, scale = (torch.from_numpy(numbers).to(raw.device) for numbers in columns)
-        if 0.0 not in self.scale:
-            return (raw - offset) / scale
-        other = (raw != offset).to(raw.dtype)
-        return torch.where(scale == 0, other, (raw - offset) / torch.where(scale == 0, 1.0, scale))
+        return self.kind.units(self.axes.to_tensor(raw), dtype)
 
     def to_raw(self, units: Tensor) -> np.ndarray:
         """Model units (B, \\*tensor_shape) → raw rows (B, \\*shape) in the data's own dtype; levels are rounded."""
-        exact = self.axes.to_raw(units.detach().to("cpu", torch.float64)).numpy()
-        if self.levels is not None:
-            level = (exact * (self.levels - 1)).round().clip(0, self.levels - 1)
-            return (level / self.divisor).astype(self.dtype)
-        scale, offset = (self.axes.along_channels(numbers) for numbers in (self.scale, self.offset))
-        raw = np.where(scale == 0, 0.0, exact) * scale + offset
-        if self.counts:
-            raw = raw.round().clip(0)
+        exact = self.kind.raw(units.detach().to("cpu", torch.float64).numpy())
+        raw = self.axes.to_raw(torch.from_numpy(exact)).numpy()
         if np.dtype(self.dtype).kind in "iu":  # whole numbers come back whole, within what their dtype can hold
             bounds = np.iinfo(self.dtype)
             raw = raw.round().clip(bounds.min, bounds.max)
         return raw.astype(self.dtype)
 
+    def canonical(self, raw: Tensor) -> Tensor:
+        """Raw rows (B, \\*shape) → the values that they stand for: equal values have equal bytes, however stored.
+
+        >>> from variate.data.kinds import Reals
+        >>> field = Field(Reals(), (2,), "float32")
+        >>> one, other = (field.canonical(torch.tensor([row])) for row in ([0, 1], [-0.0, 1.0]))
+        >>> one.numpy().tobytes() == other.numpy().tobytes()
+        True
+        """
+        return self.kind.canonical(raw)
+
     def describe(self) -> str:
         """One line for people."""
-        values = "counts 0, 1, 2, …" if self.counts else "real numbers"
-        if self.levels:
-            values = f"whole numbers 0..{self.levels - 1}" + (f" divided by {self.divisor}" * (self.divisor > 1))
         axes = "" if self.layout == "F" else f" {self.layout}"
-        classes = f", {len(self.labels)} classes" if self.labels else ""
-        given = f", {len(self.condition_scale)} known columns" if self.condition_scale else ""
-        return f"{' × '.join(map(str, self.shape))}{axes} {self.dtype}, {values}{classes}{given}"
+        return f"{' × '.join(map(str, self.shape))}{axes} {self.dtype}, {self.kind.describe()}"
 
     def to_json(self) -> dict:
-        return json.loads(json.dumps(asdict(self)))
+        return asdict(self) | {"kind": self.kind.to_json()}
+
+    @classmethod
+    def from_json(cls, said: object) -> "Field":
+        """The inverse of ``to_json``; raises ``UserError`` for what no version of variate wrote."""
+        if not isinstance(said, dict) or set(said) != {field.name for field in fields(cls)}:
+            raise UserError("its schema has missing or unknown keys: it was not written by variate.")
+        if bool(said["layout"]) != bool(said["shape"]):
+            raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
+        shape = tuple(said["shape"]) if isinstance(said["shape"], list) else said["shape"]
+        field = cls(**said | {"kind": Kind.from_json(said["kind"]), "shape": shape})
+        if not _plausible(field):
+            raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
+        return field
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The fields of a row: ``x``, the values that are learned, and what may be known besides, a class ("label") or
+    real numbers ("columns").
+
+    >>> from variate.data.kinds import Levels
+    >>> schema = Schema.of(Field(Levels(2), (5,), "uint8"), Field(Category((3, 4)), (), "int64", name="label"))
+    >>> schema.describe(), schema.class_counts
+    ('5 uint8, whole numbers 0..1, 2 classes', (3, 4))
+    """
+
+    fields: tuple[Field, ...]
+
+    @classmethod
+    def of(cls, *fields: Field) -> "Schema":
+        return cls(fields)
+
+    def field(self, name: str) -> Field | None:
+        """The field of that name, if there is one."""
+        return next((field for field in self.fields if field.name == name), None)
+
+    @property
+    def x(self) -> Field:
+        """What is learned."""
+        return self.fields[0]
+
+    @property
+    def columns(self) -> Field | None:
+        """The real numbers that are known of every row."""
+        return self.field(COLUMNS)
+
+    @property
+    def label(self) -> Field | None:
+        """The class of every row."""
+        return self.field(LABEL)
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """The training rows of each class; empty without labels."""
+        return self.label.kind.frequencies if self.label else ()  # pyright: ignore[reportAttributeAccessIssue]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in the order of ``class_counts``; empty without labels."""
+        return self.label.kind.names if self.label else ()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def with_field(self, field: Field) -> "Schema":
+        """The same with this field in the place of the one of its name, or added."""
+        kept = [field if other.name == field.name else other for other in self.fields]
+        return Schema(tuple(kept if self.field(field.name) else [*kept, field]))
+
+    def with_kind(self, kind: Kind) -> "Schema":
+        """The same with values of another kind."""
+        return self.with_field(replace(self.x, kind=kind))
+
+    def describe(self) -> str:
+        """One line for people."""
+        known = [f", {self.label.kind.describe()}"] if self.label else []
+        known += [f", {self.columns.size} known columns"] if self.columns else []
+        return self.x.describe() + "".join(known)
+
+    def to_json(self) -> dict:
+        return json.loads(json.dumps({"fields": [field.to_json() for field in self.fields]}))
 
     @classmethod
     def from_json(cls, data: object) -> "Schema":
         """The inverse of ``to_json``; raises ``UserError`` for a schema that no version of variate wrote."""
-        known = {f.name for f in fields(cls)}
-        if not isinstance(data, dict) or not {"shape", "dtype"} <= set(data) <= known:
+        fields = data.get("fields") if isinstance(data, dict) and set(data) == {"fields"} else None
+        if not isinstance(fields, list) or not 1 <= len(fields) <= 3:
             raise UserError("its schema has missing or unknown keys: it was not written by variate.")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        if not (_whole(values["shape"], 1, 1 << 24) and 1 <= len(values["shape"]) <= 4 and _plausible(cls(**values))):
+        schema = cls(tuple(map(Field.from_json, fields)))
+        names = [field.name for field in schema.fields]
+        if names[0] != X or not set(names[1:]) <= {LABEL, COLUMNS} or len(set(names)) < len(names):
             raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
-        return cls(**values)
+        return schema
 
 
-def spread_or_one(scale: tuple[float, ...]) -> tuple[float, ...]:
-    """The scales of what may be divided by them: a constant is as wide as 1."""
-    return tuple(number or 1.0 for number in scale)
-
-
-def _plausible(schema: Schema) -> bool:
-    """Whether every field has the type and the range that this package gives it; nothing is assumed of them."""
-    shape, levels, labels = schema.shape, schema.levels, schema.labels
+def _plausible(field: Field) -> bool:
+    """Whether every part has the type and the range that this package gives it; nothing is assumed of them."""
+    shape = field.shape
     return (
-        math.prod(shape) < 1 << 28
-        and isinstance(schema.layout, str)
-        and schema.axes.fits(shape)
-        and isinstance(schema.dtype, str)
-        and schema.dtype in DTYPES
-        and (levels is None or _whole((levels,), 2, 65536))
-        and (schema.divisor == 1 or schema.divisor in (255, 256))
-        and all(type(flag) is bool for flag in (schema.counts, schema.resized))
-        and not (schema.resized and len(shape) < 2)
-        and not (schema.counts and levels)
-        and (labels is None or _whole(labels, 0, 1 << 53) and 0 < len(labels) <= MOST_CLASSES)
-        and _plausible_names(schema)
-        and all(_real(v) and len(v) in (1, schema.axes.channels(shape)) for v in (schema.offset, schema.scale))
-        and all(_real(v) and len(v) <= MOST_CONDITIONS for v in (schema.condition_offset, schema.condition_scale))
-        and len(schema.condition_offset) == len(schema.condition_scale)
-        and min(schema.scale) >= 0
-        and min((*schema.condition_scale, *(schema.scale if levels else ())), default=1.0) > 0
+        isinstance(shape, tuple)
+        and len(shape) <= 4
+        and all(type(n) is int and 1 <= n <= 1 << 24 for n in shape)
+        and math.prod(shape) < 1 << 28
+        and isinstance(field.layout, str)
+        and (field.axes.fits(shape) if shape else field.layout == "")
+        and isinstance(field.dtype, str)
+        and field.dtype in DTYPES
+        and type(field.resized) is bool
+        and not (field.resized and len(shape) < 2)
+        and _is_of_its_role(field)
+        and field.kind.plausible(field.tensor_shape[0] if shape else 1)
     )
 
 
-def _plausible_names(schema: Schema) -> bool:
-    names = schema.classes
-    return names is None or (
-        isinstance(names, tuple)
-        and len(names) == len(schema.labels or ())
-        and all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names)
-        and len(set(names)) == len(names)
-    )
-
-
-def _whole(numbers: object, low: int, high: int) -> bool:
-    return isinstance(numbers, tuple) and all(type(n) is int and low <= n <= high for n in numbers)
-
-
-def _real(numbers: object) -> bool:
-    return isinstance(numbers, tuple) and all(isinstance(n, float) and math.isfinite(n) for n in numbers)
+def _is_of_its_role(field: Field) -> bool:
+    """A label is a single class, columns are real numbers that vary, x has axes and is no class."""
+    if field.name == LABEL:
+        return isinstance(field.kind, Category) and not field.shape
+    if field.name == COLUMNS:
+        return (
+            field.kind.support == "reals"
+            and len(field.shape) == 1
+            and field.size <= MOST_CONDITIONS
+            and min(field.kind.scale) > 0
+        )
+    return field.name == X and bool(field.shape) and not isinstance(field.kind, Category)

@@ -12,18 +12,18 @@ NO_LABEL = "no label"
 
 def shown(schema: Schema) -> list[int]:
     """The classes that most training rows have, at most ``MOST`` of them, in their order."""
-    counts = schema.labels or ()
+    counts = schema.class_counts
     return sorted(sorted(range(len(counts)), key=lambda label: -counts[label])[:MOST])
 
 
 def selection(schema: Schema) -> str:
     """A sentence where not all classes are shown."""
-    classes = len(schema.labels or ())
+    classes = len(schema.class_counts)
     return f" The {MOST} most frequent of {classes:,} classes." if classes > MOST else ""
 
 
 def names_of(labels: Tensor | None, schema: Schema) -> tuple[str, ...]:
     """The name of every row's class; nothing where there are no classes."""
-    if labels is None or not schema.labels:
+    if labels is None or not schema.class_counts:
         return ()
     return tuple(NO_LABEL if label < 0 else schema.class_names[label] for label in labels.tolist())

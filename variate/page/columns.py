@@ -65,15 +65,15 @@ def reconstructions(found: Findings) -> Picture:
 def _raw(units: Tensor, schema: Schema) -> np.ndarray:
     """Model units → raw ones, not rounded to whole levels."""
     exact = units.double().numpy()
-    if schema.levels is not None:
-        return exact * ((schema.levels - 1) / schema.divisor)
-    return exact * schema.scale + schema.offset
+    if schema.x.kind.levels is not None:
+        return exact * ((schema.x.kind.levels - 1) / schema.x.kind.divisor)
+    return exact * schema.x.kind.scale + schema.x.kind.offset
 
 
 def _spread(data: np.ndarray, schema: Schema) -> tuple[np.ndarray, str]:
     """Columns of few whole numbers with their dots moved a little to the sides, and a sentence that says so."""
-    step = 1 / schema.divisor
-    if not schema.is_mass or np.ptp(data) > MOST_DIFFERENT * step:
+    step = 1 / schema.x.kind.divisor
+    if not schema.x.kind.is_mass or np.ptp(data) > MOST_DIFFERENT * step:
         return data, ""
     moved = data + 0.3 * step * np.random.default_rng(0).uniform(-1, 1, data.shape)
     return moved, " Dots are spread to the sides, so that those of one value are seen."

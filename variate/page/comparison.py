@@ -34,7 +34,7 @@ def _reconstruction(found: Findings) -> tuple[str, float | None, str, str]:
 def _likelihood(found: Findings) -> tuple[str, float | None, str, str]:
     rows = f"The same {found.figures['log_likelihood_n']:,} {found.which}rows"
     caption = f"{rows}; the others by maximum likelihood, {FITTED}. Smaller is better."
-    if found.run.schema.levels:
+    if found.run.schema.x.kind.levels:
         caption += " Densities are those of x + u, u uniform on [0, 1), and so comparable."
     if "bits_per_dim" in found.figures:
         return "this model", found.figures["bits_per_dim"], "−log p(x), bits/dim", caption

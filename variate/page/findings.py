@@ -45,10 +45,10 @@ class Findings:
     def gallery(self) -> Gallery | None:
         """How rows are shown; ``None`` for vectors, which are shown column by column."""
         schema = self.run.schema
-        if not schema.axes.spatial:
+        if not schema.x.axes.spatial:
             return None
-        some = self.rows.some().subset(-(-SPAN_VALUES // schema.size)).values.numpy()
-        if schema.axes.spatial > 1:
+        some = self.rows.some().subset(-(-SPAN_VALUES // schema.x.size)).values.numpy()
+        if schema.x.axes.spatial > 1:
             return Sheets(schema, some)
         return Panels(schema, some, np.concatenate([self.spread(count).values.numpy() for count in (6, 12)]))
 

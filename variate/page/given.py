@@ -49,7 +49,7 @@ def for_planes(found: Findings) -> list[Given]:
         picked = {round(place) for place in torch.linspace(0, len(chosen) - 1, PLANES, dtype=torch.float32).tolist()}
         labels = [chosen[place] for place in sorted(picked)]
         return [Given(torch.tensor([label]), (schema.class_names[label],)) for label in labels]
-    if found.run.conditional:
-        mean = torch.tensor([schema.condition_offset], dtype=torch.float64)
+    if found.run.conditional and schema.columns:
+        mean = torch.tensor([schema.columns.kind.offset], dtype=torch.float64)
         return [Given(mean, (), " The known columns at their mean over the training rows.")]
     return [Given(None, ())]

@@ -23,7 +23,7 @@ def draw(found: Findings) -> Section:
     context = ends.context if found.run.conditional else None
     if context is not None:
         context = context[::2].repeat_interleave(steps) if found.run.labelled else _between(context, steps)
-    shape = found.run.schema.shape
+    shape = found.run.schema.x.shape
     between = inference.decode(found.run, path, context).reshape(-1, steps, *shape)
     starts, stops = ends.values.numpy().reshape(-1, 2, *shape).swapaxes(0, 1)
     drawn = gallery.paths(starts, between, stops)

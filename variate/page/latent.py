@@ -51,14 +51,14 @@ def _colours(found: Findings) -> Colours:
     seen, schema = found.seen, found.run.schema
     if seen.columns is not None:
         return _by_number(seen.columns[:, 0].numpy(), seen.columns.shape[1])
-    if seen.labels is None or not schema.labels:
+    if seen.labels is None or not schema.class_counts:
         return Colours(np.full(len(seen), ALONE))
     labels, chosen = seen.labels.numpy(), classes.shown(schema)
     dots = np.where(labels < 0, UNKNOWN, OTHER)
     for hue, label in zip(pictures.HUES, chosen, strict=False):
         dots[labels == label] = hue
     keys = [(hue, schema.class_names[label]) for hue, label in zip(pictures.HUES, chosen, strict=False)]
-    keys += [(OTHER, "other classes")] if len(schema.labels) > len(chosen) else []
+    keys += [(OTHER, "other classes")] if len(schema.class_counts) > len(chosen) else []
     keys += [(UNKNOWN, classes.NO_LABEL)] if (labels < 0).any() else []
     return Colours(dots, tuple(keys), f", coloured by label.{classes.selection(schema)}")
 

@@ -69,7 +69,7 @@ def _facts(found: Findings) -> dict[str, tuple[str, object, str]]:
     run, last = found.run, [record for record in found.records if "seconds" in record][-1:]
     facts: dict[str, tuple[str, object, str]] = {
         "trained_on": ("trained on", run.info["data"], run.schema.describe()),
-        "dimensions": ("D", run.schema.size, "values in one example"),
+        "dimensions": ("D", run.schema.x.size, "values in one example"),
         "weights": ("weights", sum(p.numel() for p in run.model.parameters()), "numbers that were learned"),
         "kept_epoch": ("epoch kept", run.info["epoch"], "the best on the validation rows"),
         "seed": ("seed of the training", run.info["seed"], ""),

@@ -46,7 +46,7 @@ class Panels(Gallery):
         """Ladders side by side, each from top to bottom."""
         ends = np.stack([self._lines(starts), self._lines(stops)])
         paths, steps = between.shape[:2]
-        inner = self._lines(between.swapaxes(0, 1).reshape(-1, *self.schema.shape))
+        inner = self._lines(between.swapaxes(0, 1).reshape(-1, *self.schema.x.shape))
         lines, behind = (np.full((steps + 2, paths, *ends.shape[2:]), np.nan) for _ in range(2))
         behind[[0, -1]], lines[1:-1] = ends, inner.reshape(steps, *behind.shape[1:])
         grid = pictures.Grid(paths, pictures.WIDE, RUNG * paths / self.sizes.paths, ladder=True)

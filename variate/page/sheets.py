@@ -21,21 +21,21 @@ class Sheets(Gallery):
     joined = "First and last column: two {which}{noun}{of_one}. Between them, {steps}."
 
     def __init__(self, schema: Schema, rows: np.ndarray):
-        super().__init__(schema, SMALL if max(schema.tensor_shape[-2:]) <= LARGEST_SMALL else LARGE)
-        self.noun = "volumes" if schema.axes.spatial == 3 else "images"
+        super().__init__(schema, SMALL if max(schema.x.tensor_shape[-2:]) <= LARGEST_SMALL else LARGE)
+        self.noun = "volumes" if schema.x.axes.spatial == 3 else "images"
         low, high = np.quantile(rows.astype(np.float64), (0.001, 0.999))
         self.span = float(low), float(high)
 
     def note(self, count: int) -> str:
-        schema, channels, said = self.schema, self.schema.tensor_shape[0], ""
-        if schema.axes.spatial == 3:
-            depth = schema.tensor_shape[1]
+        schema, channels, said = self.schema, self.schema.x.tensor_shape[0], ""
+        if schema.x.axes.spatial == 3:
+            depth = schema.x.tensor_shape[1]
             said += f" Of every volume the middle slice, number {depth // 2} of 0 to {depth - 1}."
-        if channels == 4 and schema.levels:
+        if channels == 4 and schema.x.kind.levels:
             said += " What is transparent lies on white."
         elif channels not in (1, 3):
             said += f" Of {channels} channels {'the first three, as colours' if channels > 3 else 'the first'}."
-        if schema.levels is None:
+        if schema.x.kind.levels is None:
             said += " Black is {}, white {}.".format(*map(number, self.span))
         shrunk = pictures.scales(schema, count)[1]
         return said + (f" Shrunk to 1/{shrunk} of their width and height." if shrunk > 1 else "")
@@ -49,4 +49,4 @@ class Sheets(Gallery):
     def paths(self, starts: np.ndarray, between: np.ndarray, stops: np.ndarray) -> Drawn:
         """From left to right."""
         lines = np.concatenate([starts[:, None], between, stops[:, None]], axis=1)
-        return self.grid(lines.reshape(-1, *self.schema.shape), lines.shape[1])
+        return self.grid(lines.reshape(-1, *self.schema.x.shape), lines.shape[1])

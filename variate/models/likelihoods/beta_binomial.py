@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.models.laws.grids import GridBetaBinomial
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.likelihoods.marginals import LEAST_SHARE, by_column
@@ -19,14 +19,15 @@ class BetaBinomial(Likelihood):
     n coins whose common probability of heads has a beta law with mean m and concentration c: a = m c, b = (1 − m) c.
     The decoder gives logit m and log c for every value. c → ∞ is the binomial law; c = 2, m = ½ is uniform.
 
-    >>> likelihood = BetaBinomial((5,), Schema((2,), "uint8", levels=5))
+    >>> from variate.data.kinds import Levels
+    >>> likelihood = BetaBinomial((5,), Field(Levels(5), (2,), "uint8"))
     >>> uniform = torch.tensor([1.0, 2.0]).log().unsqueeze(-1).expand(2, 2)
     >>> round(likelihood.distribution(uniform).log_prob(torch.tensor([0.0, 0.75])).exp().item(), 6)
     0.04
     """
 
-    def __init__(self, features: tuple[int, ...], schema: Schema):
-        super().__init__(features, schema, per_value=2)
+    def __init__(self, features: tuple[int, ...], field: Field):
+        super().__init__(features, field, per_value=2)
 
     def start_at(self, rows: Tensor) -> None:
         """By the first two moments: the variance of k is n m (1 − m) (1 + (n − 1)/(c + 1))."""

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.distributions import Distribution
 
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.errors import UserError
 from variate.models.laws.grids import Levels
 from variate.models.likelihoods.likelihood import Likelihood
@@ -16,20 +16,21 @@ class Categorical(Likelihood):
     """P(x|z) = ∏ softmax(logitsᵢ)_{xᵢ} over the L levels; −log P is the softmax cross-entropy.
 
     >>> import torch
-    >>> likelihood = Categorical((5,), Schema((2,), "uint8", levels=4))
+    >>> from variate.data.kinds import Levels
+    >>> likelihood = Categorical((5,), Field(Levels(4), (2,), "uint8"))
     >>> likelihood.distribution(torch.zeros(4, 2)).log_prob(torch.tensor([0.0, 1.0])).exp().item()
     0.0625
     """
 
-    def __init__(self, features: tuple[int, ...], schema: Schema):
-        levels = schema.levels or 0
+    def __init__(self, features: tuple[int, ...], field: Field):
+        levels = field.kind.levels or 0
         if levels > 1024:
             raise UserError(f"likelihood Categorical over {levels} levels is too wide: use discretized_logistic.")
-        super().__init__(features, schema, per_value=levels)
+        super().__init__(features, field, per_value=levels)
 
     def start_at(self, rows: Tensor) -> None:
         share = shares(rows, self.levels).clamp_min(LEAST_SHARE)
-        self.head.set_bias(share.log().unsqueeze(-1).expand(-1, self.schema.tensor_shape[0]))
+        self.head.set_bias(share.log().unsqueeze(-1).expand(-1, self.field.tensor_shape[0]))
 
     def values(self, parameters: Tensor) -> Distribution:
         return Levels(parameters.movedim(-(self.event + 1), -1))

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, distributions
 from torch.distributions import Distribution
 
-from variate.data.schema import Schema, spread_or_one
+from variate.data.kinds import spread_or_one
+from variate.data.schema import Field
 from variate.models.laws.counts import Counts
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.likelihoods.marginals import LEAST_SHARE, by_column, inverse_softplus
@@ -24,9 +25,9 @@ class Counting(Likelihood):
 
     support = "counts"
 
-    def __init__(self, features: tuple[int, ...], schema: Schema):
-        super().__init__(features, schema, per_value=1)
-        for name, numbers in (("offset", schema.offset), ("scale", spread_or_one(schema.scale))):
+    def __init__(self, features: tuple[int, ...], field: Field):
+        super().__init__(features, field, per_value=1)
+        for name, numbers in (("offset", field.kind.offset), ("scale", spread_or_one(field.kind.scale))):
             wide = torch.tensor(numbers, dtype=torch.float32).reshape(-1, *[1] * (self.event - 1))
             self.register_buffer(name, wide, persistent=False)
 
@@ -49,7 +50,8 @@ class Counting(Likelihood):
 class Poisson(Counting):
     """P(x|z) = ∏ λᵢ^{xᵢ} e^{−λᵢ} / xᵢ!, counts 0, 1, 2, …: mean and variance are λ.
 
-    >>> likelihood = Poisson((5,), Schema((1,), "int64", counts=True))
+    >>> from variate.data.kinds import Counts
+    >>> likelihood = Poisson((5,), Field(Counts(), (1,), "int64"))
     >>> one = torch.ones(1, 1).expm1().log()  # the softplus of it is 1
     >>> round(likelihood.distribution(one).log_prob(torch.tensor([0.0])).item(), 4)
     -1.0
@@ -64,15 +66,16 @@ class NegativeBinomial(Counting):
 
     The variance is μ + α μ²; the dispersion α is learned, one per column (else: per channel). α → 0 is Poisson's law.
 
-    >>> likelihood = NegativeBinomial((5,), Schema((1,), "int64", counts=True))
+    >>> from variate.data.kinds import Counts
+    >>> likelihood = NegativeBinomial((5,), Field(Counts(), (1,), "int64"))
     >>> law = likelihood.distribution(torch.full((1, 1), 3.0))
     >>> mean, alpha = law.mean, F.softplus(likelihood.raw_dispersion)
     >>> torch.allclose(law.variance, mean + alpha * mean**2)
     True
     """
 
-    def __init__(self, features: tuple[int, ...], schema: Schema):
-        super().__init__(features, schema)
+    def __init__(self, features: tuple[int, ...], field: Field):
+        super().__init__(features, field)
         self.raw_dispersion = self._per_channel(0.0)
 
     def start_at(self, rows: Tensor) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.data.shards import Shards, pieces
 from variate.models.likelihoods.marginals import by_column, middle
 
@@ -14,36 +14,38 @@ OF_ROWS = ("atoms", "centre", "width")  # keywords that "auto" takes from the ro
 FAR = 10.0  # spreads from the middle, where a Gaussian's values never are
 
 
-def default_for(schema: Schema, values: Tensor | Shards) -> dict:
+def default_for(field: Field, values: Tensor | Shards) -> dict:
     """The likelihood section that suits the training rows: what "auto" means."""
-    section = _default_of(schema)
-    if schema.levels is None or section["name"] != "discretized_logistic":
+    section = _default_of(field)
+    if field.kind.levels is None or section["name"] != "discretized_logistic":
         return section
-    counts = torch.zeros(schema.levels, dtype=torch.int64)
+    counts = torch.zeros(field.kind.levels, dtype=torch.int64)
     for part in pieces(values, "Counting levels"):
-        levels = part if part.dtype == torch.uint8 and schema.divisor == 1 else schema.to_levels(part)  # a copy saved
-        counts += torch.bincount(levels.flatten(), minlength=schema.levels)
+        levels = (
+            part if part.dtype == torch.uint8 and field.kind.divisor == 1 else field.kind.whole(part)
+        )  # a copy saved
+        counts += torch.bincount(levels.flatten(), minlength=field.kind.levels)
     atoms = counts.argsort(descending=True, stable=True)[:MOST_ATOMS].tolist()
     return section | {"atoms": atoms}
 
 
-def _default_of(schema: Schema) -> dict:
-    """The likelihood section that suits rows of the schema, but for what the rows themselves say."""
-    if schema.counts:
+def _default_of(field: Field) -> dict:
+    """The likelihood section that suits rows of the field, but for what the rows themselves say."""
+    if field.kind.is_count:
         return {"name": "negative_binomial"}
-    if schema.levels is None:
+    if field.kind.levels is None:
         return {"name": "gaussian"}
-    if schema.levels == 2:
+    if field.kind.levels == 2:
         return {"name": "bernoulli"}
-    return {"name": "categorical"} if schema.levels <= 32 else {"name": "discretized_logistic", "components": 2}
+    return {"name": "categorical"} if field.kind.levels <= 32 else {"name": "discretized_logistic", "components": 2}
 
 
-def may_be_default(section: dict, schema: Schema, starts_principal: bool) -> bool:
-    """Whether "auto" means this section for some rows of the schema."""
+def may_be_default(section: dict, field: Field, starts_principal: bool) -> bool:
+    """Whether "auto" means this section for some rows of the field."""
     said = {key: value for key, value in section.items() if key not in OF_ROWS}
     if starts_principal:
         return said in [{"name": name, "sigma": "predicted"} for name in ("gaussian", "johnson_su")]
-    return said == _default_of(schema)
+    return said == _default_of(field)
 
 
 def default_of_principal(rows: Tensor) -> dict:

@@ -5,7 +5,7 @@ import math
 from torch import Tensor, distributions
 from torch.distributions import Distribution
 
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.models.likelihoods.location_scale import LEAST_LOG_SCALE, LocationScale
 
 __all__ = ["Gaussian"]
@@ -20,13 +20,14 @@ class Gaussian(LocationScale):
     another row); a number fixes σ in model units.
 
     >>> import torch
-    >>> likelihood = Gaussian((5,), Schema((2,), "float32"), sigma=0.5)
+    >>> from variate.data.kinds import Reals
+    >>> likelihood = Gaussian((5,), Field(Reals(), (2,), "float32"), sigma=0.5)
     >>> likelihood.point(likelihood(torch.zeros(3, 5))).shape
     torch.Size([3, 2])
     """
 
-    def __init__(self, features: tuple[int, ...], schema: Schema, *, sigma: str | float = "learned"):
-        super().__init__(features, schema, "sigma", sigma, ("learned", "predicted", "optimal"))
+    def __init__(self, features: tuple[int, ...], field: Field, *, sigma: str | float = "learned"):
+        super().__init__(features, field, "sigma", sigma, ("learned", "predicted", "optimal"))
 
     def values(self, parameters: Tensor) -> Distribution:
         return distributions.Normal(*self._location_and_scale(parameters), validate_args=False)

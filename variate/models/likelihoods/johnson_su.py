@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.errors import UserError
 from variate.models.laws.johnson import JohnsonSU
 from variate.models.likelihoods.location_scale import LocationScale
@@ -27,7 +27,8 @@ class JohnsonSu(LocationScale):
     spread of their middle half, by a normal law's measure. The encoder is shown y. The point is the mean.
 
     >>> import math
-    >>> likelihood = JohnsonSu((5,), Schema((1,), "float32"), sigma=1.0, centre=(2.0,), width=(0.1,))
+    >>> from variate.data.kinds import Reals
+    >>> likelihood = JohnsonSu((5,), Field(Reals(), (1,), "float32"), sigma=1.0, centre=(2.0,), width=(0.1,))
     >>> round(likelihood.point(torch.ones(1, 1, 1)).item(), 4), round(2 + 0.1 * math.exp(0.5) * math.sinh(1), 4)
     (2.1938, 2.1938)
     """
@@ -35,18 +36,18 @@ class JohnsonSu(LocationScale):
     def __init__(
         self,
         features: tuple[int, ...],
-        schema: Schema,
+        field: Field,
         *,
         sigma: str | float = "learned",
         centre: tuple[float, ...] = (0.0,),
         width: tuple[float, ...] = (1.0,),
     ):
-        super().__init__(features, schema, "sigma", sigma)
+        super().__init__(features, field, "sigma", sigma)
         for name, numbers in (("centre", centre), ("width", width)):
-            if len(numbers) not in (1, schema.tensor_shape[0]) or name == "width" and not min(numbers) > 0:
+            if len(numbers) not in (1, field.tensor_shape[0]) or name == "width" and not min(numbers) > 0:
                 raise UserError(
                     f"likelihood.{name}={list(numbers)}: give one number{' above 0' * (name == 'width')}, or one for "
-                    f"each of the {schema.tensor_shape[0]} columns or channels."
+                    f"each of the {field.tensor_shape[0]} columns or channels."
                 )
             wide = torch.tensor(numbers, dtype=torch.float32).reshape(-1, *[1] * (self.event - 1))
             self.register_buffer(name, wide, persistent=False)

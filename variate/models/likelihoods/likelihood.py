@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.errors import UserError
 from variate.models.laws.tails import tails
 from variate.networks.layers import PerValueHead
@@ -33,18 +33,18 @@ class Likelihood(nn.Module):
     wants_residuals = False
     varies: Tensor | None  # where values are no constants, if any are
 
-    def __init__(self, features: tuple[int, ...], schema: Schema, per_value: int):
+    def __init__(self, features: tuple[int, ...], field: Field, per_value: int):
         super().__init__()
-        self._check_support(schema)
-        self.schema, self.event, self.per_value = schema, len(schema.tensor_shape), per_value
-        self.levels = schema.levels or 0
-        widths = torch.tensor(schema.scale, dtype=torch.float64).reshape(-1, *[1] * (self.event - 1))
-        self.register_buffer("varies", widths > 0 if 0.0 in schema.scale else None, persistent=False)
-        self.head = PerValueHead(features, schema.tensor_shape, per_value)
+        self._check_support(field)
+        self.field, self.event, self.per_value = field, len(field.tensor_shape), per_value
+        self.levels = field.kind.levels or 0
+        widths = torch.tensor(field.kind.scale, dtype=torch.float64).reshape(-1, *[1] * (self.event - 1))
+        self.register_buffer("varies", widths > 0 if 0.0 in field.kind.scale else None, persistent=False)
+        self.head = PerValueHead(features, field.tensor_shape, per_value)
 
-    def _check_support(self, schema: Schema) -> None:
+    def _check_support(self, field: Field) -> None:
         """A density may be asked for levels too, as if they were real numbers in [0, 1]; of counts it means nothing."""
-        found = "counts" if schema.counts else "reals" if schema.levels is None else "levels"
+        found = field.kind.support
         if found == self.support or (self.support, found) == ("reals", "levels"):
             return
         wanted = {"levels": "whole-number levels", "counts": "counts", "reals": "real numbers"}
@@ -163,5 +163,5 @@ class Likelihood(nn.Module):
 
     def _per_channel(self, start: float) -> nn.Parameter:
         """A learned number for every column of vectors, or channel of everything else, (C, 1, …)."""
-        wide = (self.schema.tensor_shape[0],) + (1,) * (self.event - 1)
+        wide = (self.field.tensor_shape[0],) + (1,) * (self.event - 1)
         return nn.Parameter(torch.full(wide, start, dtype=torch.float32))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.errors import UserError
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.likelihoods.marginals import by_column, inverse_softplus
@@ -29,14 +29,14 @@ class LocationScale(Likelihood):
     def __init__(
         self,
         features: tuple[int, ...],
-        schema: Schema,
+        field: Field,
         key: str,
         scale: str | float,
         modes: tuple[str, ...] = ("learned", "predicted"),
     ):
         if isinstance(scale, str) and scale not in modes or not isinstance(scale, str) and not 0 < scale < math.inf:
             raise UserError(f"likelihood.{key}={scale!r}: give {', '.join(modes)} or a number above 0.")
-        super().__init__(features, schema, per_value=2 if scale == "predicted" else 1)
+        super().__init__(features, field, per_value=2 if scale == "predicted" else 1)
         self.mode, self.log_key = scale, f"log_{key}"
         if scale == "learned":
             self.register_parameter(self.log_key, self._per_channel(0.0))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import Distribution
 
-from variate.data.schema import Schema
+from variate.data.schema import Field
 from variate.errors import UserError
 from variate.models.likelihoods.location_scale import LocationScale
 
@@ -23,7 +23,8 @@ class StudentT(LocationScale):
     so that mean and variance exist and samples can be averaged (with more it is a Gaussian, to 2e-4 nats); a number up
     to 100 fixes it: 1 is Cauchy's law, which has neither. The point is μ in any case.
 
-    >>> likelihood = StudentT((5,), Schema((1,), "float32"), scale=1.0, dof=1.0)
+    >>> from variate.data.kinds import Reals
+    >>> likelihood = StudentT((5,), Field(Reals(), (1,), "float32"), scale=1.0, dof=1.0)
     >>> round(likelihood.distribution(torch.zeros(1, 1)).log_prob(torch.zeros(1)).exp().item() * math.pi, 4)
     1.0
     """
@@ -31,14 +32,14 @@ class StudentT(LocationScale):
     def __init__(
         self,
         features: tuple[int, ...],
-        schema: Schema,
+        field: Field,
         *,
         scale: str | float = "learned",
         dof: str | float = "learned",
     ):
         if isinstance(dof, str) and dof != "learned" or not isinstance(dof, str) and not FEWEST_DOF <= dof <= MOST_DOF:
             raise UserError(f"likelihood.dof={dof!r}: give learned or a number from {FEWEST_DOF} up to {MOST_DOF:.0f}.")
-        super().__init__(features, schema, "scale", scale)
+        super().__init__(features, field, "scale", scale)
         self.dof = dof
         if dof == "learned":
             share = (FIRST_DOF - LEAST_DOF) / (MOST_DOF - LEAST_DOF)
