@@ -8,6 +8,8 @@ from helpers_runs import TINY, assert_same, pixels, scratch, table
 from variate import checkpoint, config, fitting
 from variate.apps.fit import fit
 from variate.config import Training
+from variate.config.calls import keywords
+from variate.config.names import registries
 from variate.data.dataset import Dataset
 from variate.data.infer import label_field
 from variate.data.kinds import Levels, Reals
@@ -385,10 +387,10 @@ NASTY = [
 def settable() -> list[tuple[str, list[str], str]]:
     """Every key of every class in the registries: the section, what chooses the class, and the key."""
     keys: list[tuple[str, list[str], str]] = [(section, [], "name") for section in config.DEFAULTS]
-    keys += [("train", [], key) for key in config._keywords(config.Training)]
-    for section, classes in config.registries().items():
+    keys += [("train", [], key) for key in keywords(config.Training)]
+    for section, classes in registries().items():
         for name, cls in classes.items():
-            keys += [(section, [f"{section}.name={name}"], key) for key in config._keywords(cls)]
+            keys += [(section, [f"{section}.name={name}"], key) for key in keywords(cls)]
     return [*keys, ("data", [], "binarize"), ("latent", [], "size"), ("latent", [], "x" * 5000), ("y" * 5000, [], "z")]
 
 

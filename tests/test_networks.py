@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.signal import correlate
 from torch import Tensor
 
-from variate import config
+from variate.config.names import network_registry
 from variate.errors import UserError
 from variate.networks import conv
 from variate.networks.layers import PerValueHead, ShowAtoms, _Planes
@@ -19,8 +19,7 @@ from variate.networks.layers import PerValueHead, ShowAtoms, _Planes
 pytestmark = pytest.mark.bits
 
 ENCODERS, DECODERS = (  # a user's own module keeps these promises, or does not
-    {name: cls for name, cls in config.network_registry(part).items() if name != "own"}
-    for part in ("Encoder", "Decoder")
+    {name: cls for name, cls in network_registry(part).items() if name != "own"} for part in ("Encoder", "Decoder")
 )
 SIZES = [(8,), (41,), (8, 8), (9, 13), (28, 28), (8, 40), (17, 31), (8, 8, 8), (9, 11, 10)]
 LARGE = [(1, 1100), (1, 9, 348), (1, 9, 9, 117)]  # so many places that they are halved more than twice

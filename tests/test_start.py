@@ -7,6 +7,7 @@ from scipy import stats
 
 from variate import VAE, config, estimate, start
 from variate.checkpoint import Run
+from variate.config.recipes import parse_override
 from variate.data.dataset import Dataset
 from variate.data.kinds import Levels, Reals
 from variate.data.load import load
@@ -159,7 +160,7 @@ def test_values_far_out_get_johnsons_law():
 def test_what_is_said_wins(override, started_at):
     """And where a start is not possible with it, none is tried."""
     found = resolved((2,), override)
-    section, key, value = config._parse_override(override)
+    section, key, value = parse_override(override)
     assert found[section][key] == value and found["latent"]["start"] == started_at
     assert (found["objective"]["warmup_steps"] == 0) == (started_at == "principal" and "warmup" not in override)
 

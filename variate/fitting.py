@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from variate import config, inference, start, train
 from variate.checkpoint import Run
+from variate.config.names import OWN
 from variate.data.dataset import Dataset
 from variate.data.known import says_words
 from variate.errors import UserError, whole_number
@@ -39,7 +40,7 @@ class Asked:
         """The whole configuration, with everything that depends on the data decided."""
         settings = config.load_recipe(self.recipe or config.default_recipe(rows.schema), list(self.overrides))
         for part, module in (modules or {}).items():
-            settings[part] = {"name": config.OWN, "kind": type(module).__name__}
+            settings[part] = {"name": OWN, "kind": type(module).__name__}
         if self.conditional and settings["context"]["name"] == "none":
             settings["context"]["name"] = "columns" if rows.columns is not None else "label"
         if self.epochs is not None:

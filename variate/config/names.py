@@ -1,0 +1,37 @@
+"""The names that each section of a recipe may say."""
+
+from variate import contexts, networks
+from variate.models import labellings, latents, likelihoods, objectives, posteriors, priors
+from variate.models.labellings import Labelling
+from variate.models.latents.latent import Latent
+from variate.models.likelihoods.likelihood import Likelihood
+from variate.models.objectives.objective import Objective
+from variate.models.posteriors.posterior import Posterior
+from variate.models.priors.prior import Prior
+from variate.registry import modules as modules_of
+from variate.registry import registry
+
+__all__ = ["OPTIONAL", "OWN", "network_registry", "registries"]
+
+OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
+OWN = "own"  # the file in networks/ for modules that the user brings
+
+
+def network_registry(part: str) -> dict[str, type]:
+    """Name → class for every file in ``networks/`` that has the part ("Encoder" or "Decoder")."""
+    return {m.__name__.rpartition(".")[2]: getattr(m, part) for m in modules_of(networks) if hasattr(m, part)}
+
+
+def registries() -> dict[str, dict[str, type]]:
+    """Section → name → class."""
+    return {
+        "encoder": network_registry("Encoder"),
+        "decoder": network_registry("Decoder"),
+        "latent": registry(latents, Latent),
+        "posterior": registry(posteriors, Posterior),
+        "prior": registry(priors, Prior),
+        "likelihood": registry(likelihoods, Likelihood),
+        "objective": registry(objectives, Objective),
+        "context": registry(contexts, contexts.Context),
+        "labelling": registry(labellings, Labelling),
+    }
