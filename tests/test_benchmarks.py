@@ -22,6 +22,7 @@ SMALL = {
     "pairs": "--pairs 1 --epochs 20",
     "precision": "--data digits --epochs 1 --seeds 1",
     "speed": "--noise 768 --reps 1 --threads 1 --only mlp conv --no-peers --out -",
+    "tabular_baselines": "--help",  # its data may not be at hand
     "threads": "--calls 60 --seeds 2",
 }
 
