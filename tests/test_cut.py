@@ -34,8 +34,8 @@ from variate.train import Step
 
 TOP, BOTTOM, VALUES, STATE, BITS, ROWS = 2, 1, 4, 3, 6, 5
 SIGMA = 0.6
-REAL = Schema.of(Field(Reals(offset=(0.0,) * VALUES, scale=(1.0,) * VALUES), (VALUES,), "float32"))
-BINARY = Schema.of(Field(Levels(2), (BITS,), "uint8"))
+REAL = Field(Reals(offset=(0.0,) * VALUES, scale=(1.0,) * VALUES), (VALUES,), "float32")
+BINARY = Field(Levels(2), (BITS,), "uint8")
 every_objective = pytest.mark.parametrize("objective", [Elbo(), Elbo(samples=3), Iwae(k=4)], ids=["1", "3", "iwae"])
 
 
@@ -67,9 +67,9 @@ class Autoregressive(Likelihood):
 
     factorised = False
 
-    def __init__(self, features: tuple[int, ...], schema: Schema):
-        super().__init__(features, schema, per_value=1)
-        self.weight = nn.Parameter(torch.zeros(schema.x.size, schema.x.size))
+    def __init__(self, features: tuple[int, ...], field: Field):
+        super().__init__(features, field, per_value=1)
+        self.weight = nn.Parameter(torch.zeros(field.size, field.size))
 
     def distribution(self, parameters: Tensor) -> Distribution:
         return _Sequential(parameters.squeeze(-2), self.weight)

@@ -37,7 +37,7 @@ def build(part: str, name: str, shape: tuple[int, ...], context: int = CONTEXT):
     if part == "encoder":
         network = ENCODERS[name](shape, context)
     else:
-        network = DECODERS[name](CODE, shape, context)
+        network = DECODERS[name]((CODE,), shape, context)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
@@ -183,7 +183,7 @@ def test_the_conv_encoder_is_a_chain_of_correlations(shape, times):
 @torch.no_grad()
 def test_the_conv_decoder_is_a_chain_of_transposed_convolutions(shape, times):
     torch.manual_seed(0)
-    network = conv.Decoder(CODE, shape, 0, channels=(3, 2), blocks=(2, 1), hidden=6).double()
+    network = conv.Decoder((CODE,), shape, 0, channels=(3, 2), blocks=(2, 1), hidden=6).double()
     sizes = [shape[1:]]
     for _ in range(times):
         sizes.append(halved(sizes[-1]))
@@ -210,7 +210,7 @@ def test_no_finer_place_is_only_ever_cut_away(shape):
 def test_what_is_no_larger_than_64_by_64_is_halved_twice(size):
     """Saved models rely on it: the dense layers hold a quarter of every dimension."""
     places = math.prod(math.ceil(n / 4) for n in size)
-    encoder, decoder = conv.Encoder((3, *size), 0), conv.Decoder(CODE, (3, *size), 0)
+    encoder, decoder = conv.Encoder((3, *size), 0), conv.Decoder((CODE,), (3, *size), 0)
     assert (encoder.dense.in_features, decoder.spread.out_features) == (48 * places, 64 * places)
     assert decoder.features == (32, *halved(size))
 
@@ -218,7 +218,7 @@ def test_what_is_no_larger_than_64_by_64_is_halved_twice(size):
 @pytest.mark.parametrize("size", [(16_000,), (1_000_000,), (256, 256), (8, 30_000), (64, 64, 64), (8, 8, 999)], ids=str)
 def test_weights_do_not_grow_with_the_example(size):
     def weights(shape: tuple[int, ...]) -> int:
-        parts = conv.Encoder(shape, 0), conv.Decoder(CODE, shape, 0)
+        parts = conv.Encoder(shape, 0), conv.Decoder((CODE,), shape, 0)
         return sum(p.numel() for part in parts for p in part.parameters())
 
     assert weights((3, *size)) < 1.2 * weights((3, 64, 64))
