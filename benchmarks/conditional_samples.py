@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 import variate
 from variate import noise
+from variate.base.progress import track
 from variate.data.load import load
-from variate.progress import track
 
 EPOCHS, BATCH, RATE = 6, 128, 2e-3
 

@@ -12,8 +12,8 @@ import numpy as np
 from codes_against_pca import balanced
 
 import variate
-from variate.checkpoint import Run
 from variate.data.load import load
+from variate.results.checkpoint import Run
 
 
 def error(run: Run, name: str) -> float:

@@ -4,9 +4,9 @@
     python benchmarks/known_laws.py --laws ring cauchy --seeds 1
 
 5,000 rows of every law are fitted as ``variate fit`` fits them without options, and 20,000 fresh ones are scored by
-``variate.estimate`` with 1,000 samples each. A gap is the mean of the true log-density minus the estimate, both on the
-fresh rows, in nats; its error is the paired standard error. A mixture of normals with whole covariances, fitted to the
-same rows by scikit-learn with the number of components (up to 20) that has the least BIC, is scored beside it.
+``variate.results.estimate`` with 1,000 samples each. A gap is the mean of the true log-density minus the estimate, both
+on the fresh rows, in nats; its error is the paired standard error. A mixture of normals with whole covariances, fitted
+to the same rows by scikit-learn with the number of components (up to 20) that has the least BIC, is scored beside it.
 
 The bar, for every seed: at most 0.05 nats, or that mixture's gap and 0.01 where this is more; not below the law's own
 mean by more than three paired errors; a fit within 60 s.
@@ -24,9 +24,9 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 import variate
-from variate import estimate
-from variate.console import silent
+from variate.base.console import silent
 from variate.data.load import load
+from variate.results import estimate
 
 TRAINING_ROWS, COMPONENTS = 5000, 20
 BAR, MORE_THAN_MIXTURE, ERRORS, SECONDS = 0.05, 0.01, 3, 60

@@ -18,10 +18,11 @@ import torch
 from scipy.stats import multivariate_normal
 
 import variate
-from variate import config, estimate
-from variate.checkpoint import Run
+from variate import config
 from variate.data.dataset import Dataset
 from variate.data.load import load
+from variate.results import estimate
+from variate.results.checkpoint import Run
 
 FACTORS, DIMENSIONS, SIGMA = 3, 12, 0.7
 

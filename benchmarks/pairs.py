@@ -23,7 +23,7 @@ SETTINGS = "encoder.name=mlp decoder.name=mlp encoder.hidden=[64] decoder.hidden
 STOPPED = """
 import sys
 from variate.apps.fit import fit
-from variate.keeper import Keeping
+from variate.training.keeper import Keeping
 def stop(record):
     if record["epoch"] == 2:
         raise SystemExit

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import variate
-from variate.precision import BF16_UNITS, PRECISIONS
+from variate.base.precision import BF16_UNITS, PRECISIONS
 
 plain = F.linear
 

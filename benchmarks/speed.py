@@ -34,8 +34,8 @@ from contestants.course import HERE, Command, Contestant, Track
 from contestants.race import ATOMS, BATCH, EPOCHS, LEVELS, SIDE
 
 import variate
+from variate.base.precision import products
 from variate.data.load import load
-from variate.precision import products
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 CONV_STEPS = 30  # of an "epoch" of convolutional networks

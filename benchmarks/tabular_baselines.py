@@ -23,7 +23,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
-from variate.errors import UserError
+from variate.base.errors import UserError
 
 ADULT = """age workclass fnlwgt education education-num marital-status occupation relationship race sex capital-gain
 capital-loss hours-per-week native-country income""".split()

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 import variate
-from variate.checkpoint import Run
 from variate.data.load import load
+from variate.results.checkpoint import Run
 
 BRIEF = ["train.epochs=1", "train.least_steps=0", "latent.size=2"]
 DENSE = ["encoder.hidden=[16]", "decoder.hidden=[16]"]

@@ -20,9 +20,9 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from variate import config  # noqa: E402
-from variate.checkpoint import Run  # noqa: E402
 from variate.data.schema import Schema  # noqa: E402
 from variate.models.model import Model  # noqa: E402
+from variate.results.checkpoint import Run  # noqa: E402
 
 torch.set_num_threads(1)  # the models are tiny, and pytest-xdist keeps the other cores busy
 

@@ -6,11 +6,11 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
+from variate.base.registry import registry
 from variate.data.kinds import Counts, Levels, Reals
 from variate.data.schema import Field
 from variate.models import likelihoods
 from variate.models.likelihoods.likelihood import Likelihood
-from variate.registry import registry
 
 REGISTRY = registry(likelihoods, Likelihood)
 FEATURES = 4

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from variate.apps.fit import fit
-from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.load import load
+from variate.results.checkpoint import Run
 
 # The same examples every time, and no clock: the machine may be busy.
 hypothesis.settings.register_profile(

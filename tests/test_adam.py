@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from variate.adam import Adam
-from variate.errors import UserError
+from variate.base.errors import UserError
+from variate.training.adam import Adam
 
 pytestmark = pytest.mark.bits
 
@@ -107,8 +107,8 @@ def test_a_step_imports_neither_a_compiler_nor_an_algebra_system():
 import sys, torch
 from variate import config, noise, train
 from variate.data.load import load
-from variate.fitting import Asked, trainer_for
-from variate.processes import Processes
+from variate.training.fitting import Asked, trainer_for
+from variate.training.processes import Processes
 rows = load(torch.randint(0, 256, (60, 16, 16), dtype=torch.uint8).numpy())
 learner = trainer_for(Asked("vae").settings(rows, None), rows, 0, Processes(), None)
 learner._one_step(torch.arange(20))

@@ -8,10 +8,10 @@ import torch
 from helpers_runs import pixels, table
 from scipy import stats
 
-from variate.baselines import likelihood_baselines, pca_mse_per_dim
 from variate.data.dataset import Dataset
 from variate.data.kinds import Counts
 from variate.data.load import load
+from variate.results.baselines import likelihood_baselines, pca_mse_per_dim
 
 LATENT = 2
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save
 
-from variate import checkpoint, inference
 from variate.apps.fit import fit
+from variate.base.errors import UserError
+from variate.base.files import write_atomic
 from variate.data.load import load
-from variate.errors import UserError
-from variate.files import write_atomic
+from variate.results import checkpoint, inference
 
 KEY = "variate"
 KINDS = ["table", "bits", "plain", "binary", "autoencoder"]
@@ -331,7 +331,7 @@ TRY_ALL = """
 import json, resource, signal, sys
 resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
 from variate import checkpoint
-from variate.errors import UserError
+from variate.base.errors import UserError
 def late(*_): raise TimeoutError
 signal.signal(signal.SIGALRM, late)
 for path in sys.argv[1:]:
@@ -500,8 +500,8 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, path):
 FULL_DISK = """
 import resource, sys
 from dataclasses import replace
-from variate import checkpoint
-from variate.errors import UserError
+from variate.results import checkpoint
+from variate.base.errors import UserError
 run = checkpoint.load(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from helpers_runs import TINY, model_bytes, run, table
 
-from variate import claim, locks
 from variate.apps import fit as fit_module
 from variate.apps.fit import fit
-from variate.claim import LOCK, claimed
+from variate.base import locks
+from variate.base.errors import UserError
 from variate.data.load import load
-from variate.errors import UserError
-from variate.folder import RunFolder
-from variate.keeper import Keeping
+from variate.results.folder import RunFolder
+from variate.training import claim
+from variate.training.claim import LOCK, claimed
+from variate.training.keeper import Keeping
 
 QUICK = [*TINY, "train.batch_size=5"]
 HELD = """
@@ -140,7 +141,7 @@ def test_a_fit_inside_a_fit_into_one_folder_is_refused(tmp_path, resume):
 
 
 def test_a_run_that_is_being_trained_can_be_looked_at(complete, holder):
-    from variate.checkpoint import load as load_run
+    from variate.results.checkpoint import load as load_run
 
     holder(complete)
     assert load_run(complete).info == run("table").info

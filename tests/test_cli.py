@@ -13,9 +13,10 @@ import pytest
 from helpers_runs import FLAGS, TINY, model_bytes, pixels, run, scratch
 from PIL import Image
 
-from variate import checkpoint, cli
+from variate import cli
 from variate.apps.fit import fit
-from variate.train import Trainer
+from variate.results import checkpoint
+from variate.training.trainer import Trainer
 
 VERBS = sorted(path.stem for path in Path(cli.__file__).with_name("apps").glob("*.py") if path.stem != "__init__")
 FIT = ["digits", *FLAGS, "--epochs", "1", "--no-report"]

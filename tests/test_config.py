@@ -5,8 +5,9 @@ import pytest
 import torch
 from helpers_runs import TINY, assert_same, pixels, scratch, table
 
-from variate import checkpoint, config, fitting
+from variate import config
 from variate.apps.fit import fit
+from variate.base.errors import UserError
 from variate.config import Training
 from variate.config.calls import keywords
 from variate.config.names import registries
@@ -15,9 +16,10 @@ from variate.data.infer import label_field
 from variate.data.kinds import Levels, Reals
 from variate.data.load import load
 from variate.data.schema import Field, Schema
-from variate.errors import UserError
-from variate.folder import RunFolder
-from variate.train import Interrupted, Trainer
+from variate.results import checkpoint
+from variate.results.folder import RunFolder
+from variate.training import fitting
+from variate.training.trainer import Interrupted, Trainer
 
 IMAGES, TABLE = (
     Schema.of(Field(Levels(256), (8, 8), "uint8"), label_field((6, 6))),

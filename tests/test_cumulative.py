@@ -30,10 +30,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Cauchy, Laplace, NegativeBinomial, Normal, Poisson, StudentT
 
+from variate.base.errors import UserError
 from variate.data import kinds
 from variate.data.kinds import Counts, Reals
 from variate.data.schema import Field
-from variate.errors import UserError
 from variate.models.laws.grids import GridBetaBinomial, Levels
 from variate.models.laws.incomplete_beta import regularized_beta
 from variate.models.laws.johnson import JohnsonSU

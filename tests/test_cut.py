@@ -14,23 +14,24 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution
 from toys.latents.ladder import Ladder
 
-from variate import config, estimate, inference
-from variate.checkpoint import Run
+from variate import config
+from variate.base.errors import UserError
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.data.kinds import Levels, Reals
 from variate.data.schema import Field, Schema
-from variate.errors import UserError
 from variate.models.latents.flat import Flat
 from variate.models.likelihoods.gaussian import Gaussian
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.model import Model
+from variate.models.networks import mlp
 from variate.models.objectives.elbo import Elbo
 from variate.models.objectives.iwae import Iwae
 from variate.models.posteriors.diagonal import Diagonal
 from variate.models.priors.standard import Standard
-from variate.networks import mlp
-from variate.train import Step
+from variate.results import estimate, inference
+from variate.results.checkpoint import Run
+from variate.training.trainer import Step
 
 TOP, BOTTOM, VALUES, STATE, BITS, ROWS = 2, 1, 4, 3, 6, 5
 SIGMA = 0.6

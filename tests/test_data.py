@@ -16,13 +16,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import variate
+from variate.base.errors import UserError
 from variate.data.dataset import Dataset
 from variate.data.infer import infer_schema, label_field
 from variate.data.kinds import Counts, Levels, Reals
 from variate.data.known import infer_known
 from variate.data.load import load
 from variate.data.schema import Field, Schema
-from variate.errors import UserError
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 6)),

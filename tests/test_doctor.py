@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from variate import checkpoint, cli, estimate, waiting
+from variate import cli
 from variate.apps import doctor as verb
 from variate.apps.doctor import doctor
-from variate.checkpoint import Run
-from variate.estimate import LogLikelihood
+from variate.base import waiting
+from variate.results import checkpoint, estimate
+from variate.results.checkpoint import Run
+from variate.results.estimate import LogLikelihood
 
 pytestmark = pytest.mark.bits
 

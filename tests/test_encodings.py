@@ -14,7 +14,8 @@ from helpers_runs import FLAGS, pixels
 from PIL import Image
 
 import variate
-from variate import cli, console
+from variate import cli
+from variate.base import console
 
 CLASSES = {
     b"B\xe4r": "B\\xe4r",

@@ -13,17 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from variate import cli, estimate, inference, noise
+from variate import cli, noise
 from variate.apps.evaluate import evaluate
 from variate.apps.evaluate import table as table_of
 from variate.apps.fit import fit
 from variate.apps.report import report
-from variate.checkpoint import Run
+from variate.base.errors import UserError
 from variate.data.dataset import Dataset
 from variate.data.infer import label_field
 from variate.data.load import load
-from variate.errors import UserError
 from variate.models.likelihoods.likelihood import Likelihood
+from variate.results import estimate, inference
+from variate.results.checkpoint import Run
 
 pytestmark = pytest.mark.bits
 

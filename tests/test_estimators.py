@@ -18,8 +18,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 import variate
-from variate import UserError, estimate, estimators
+from variate import UserError, estimators
 from variate.data.load import load
+from variate.results import estimate
 
 pytestmark = pytest.mark.bits
 

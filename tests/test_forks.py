@@ -154,7 +154,7 @@ def test_a_child_forked_in_the_middle_of_training(tmp_path):
     """As the workers of a data set of one's own are: it inherits its own thread's part in what is set, no other's."""
     script = """
     import os
-    from variate.precision import products
+    from variate.base.precision import products
     torch.cpu.get_capabilities = lambda: {"avx512_bf16": True}
     before = settings()
     with products("auto"):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from variate import checkpoint, config, estimate, noise
+from variate import config, noise
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.train import Step, Trainer
+from variate.results import checkpoint, estimate
+from variate.training.trainer import Step, Trainer
 
 pytestmark = pytest.mark.bits
 

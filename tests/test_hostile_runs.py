@@ -16,12 +16,14 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 import variate
-from variate import checkpoint, cli, files, folder
+from variate import cli
 from variate.apps.fit import fit
 from variate.apps.info import info
-from variate.errors import DiskFull, UserError
-from variate.folder import RunFolder
-from variate.keeper import Keeping
+from variate.base import files
+from variate.base.errors import DiskFull, UserError
+from variate.results import checkpoint, folder
+from variate.results.folder import RunFolder
+from variate.training.keeper import Keeping
 
 JUNK = [None, True, False, -7, 0, 2**70, -(2**70), 1.5, 1e308, math.nan, math.inf, "", "junk", [], [[]], [1.5], {}]
 JUNK += [{"a": 1}, {"elbo_nats": "x"}, ["junk"] * 3]
@@ -341,7 +343,7 @@ def test_what_loading_would_refuse_is_refused_before_training(tmp_path, monkeypa
     from variate.data import kinds
 
     monkeypatch.setattr(kinds, "LONGEST_NAME", 3)
-    monkeypatch.setattr(variate.train.Trainer, "epochs", None)  # whoever trains fails
+    monkeypatch.setattr(variate.training.trainer.Trainer, "epochs", None)  # whoever trains fails
     names = np.array(["short", "ann"])[np.arange(60) % 2]
     with pytest.raises(UserError, match="shorter names"):
         fit(table(60), names, out=tmp_path / "run", conditional=True, epochs=1, overrides=TINY)

@@ -13,11 +13,11 @@ import pytest
 from helpers_runs import TINY, model_bytes, table
 
 import variate
-from variate import keeper, logs
 from variate.apps.fit import fit
-from variate.errors import DiskFull, UserError
-from variate.folder import RunFolder
-from variate.keeper import Keeping
+from variate.base.errors import DiskFull, UserError
+from variate.results.folder import RunFolder
+from variate.training import keeper, logs
+from variate.training.keeper import Keeping
 
 pytestmark = pytest.mark.bits
 
@@ -66,7 +66,7 @@ def test_every_state_on_the_way_leads_to_the_same_end(tmp_path):
 
 def test_a_roll_back_after_a_resume_goes_where_it_would_have_gone(tmp_path, monkeypatch):
     """To the start of the epoch, though the run was resumed in the middle of it."""
-    plain, states = variate.train.Trainer._one_step, []
+    plain, states = variate.training.trainer.Trainer._one_step, []
 
     def diverging(self, index):
         """From step 65 of the first attempt on, no gradient is finite."""
@@ -80,7 +80,7 @@ def test_a_roll_back_after_a_resume_goes_where_it_would_have_gone(tmp_path, monk
         states.append((what["step"], tmp_path / str(what["step"])))
         shutil.copytree(tmp_path / "whole", states[-1][1], dirs_exist_ok=True)
 
-    monkeypatch.setattr(variate.train.Trainer, "_one_step", diverging)
+    monkeypatch.setattr(variate.training.trainer.Trainer, "_one_step", diverging)
     quick(tmp_path / "whole", Keeping(every_seconds=ALWAYS, callbacks={"save": copied}))
     assert any(record.get("event") == "rollback" and record["step"] == 40 for record in records(tmp_path / "whole"))
     middle = next(place for step, place in states if step == 60)

@@ -10,8 +10,9 @@ from helpers_runs import data_of, run
 from scipy import stats
 
 import variate
+from variate.base.errors import UserError
+from variate.base.registry import registry
 from variate.data.load import load
-from variate.errors import UserError
 from variate.models import labellings
 from variate.models.labellings import Classifier, Labelling
 from variate.models.latents.flat import Flat
@@ -19,7 +20,6 @@ from variate.models.latents.latent import Draw, group
 from variate.models.laws.normals import DiagonalNormal
 from variate.models.posteriors.point import Point
 from variate.models.priors.standard import Standard
-from variate.registry import registry
 
 REGISTRY = registry(labellings, Labelling)
 CLASSES = (30, 60, 10)

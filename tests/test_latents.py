@@ -11,7 +11,8 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.errors import UserError
+from variate.base.errors import UserError
+from variate.base.registry import registry
 from variate.models import posteriors, priors
 from variate.models.latents.choosing import held
 from variate.models.latents.flat import Flat
@@ -22,7 +23,6 @@ from variate.models.posteriors.posterior import Posterior
 from variate.models.priors.mixture import Mixture
 from variate.models.priors.normal import Normal
 from variate.models.priors.prior import Prior
-from variate.registry import registry
 
 POSTERIORS = {n: c for n, c in registry(posteriors, Posterior).items() if c is not Point}
 PRIORS = registry(priors, Prior)

@@ -31,10 +31,10 @@ from helpers_likelihoods import (
 )
 from torch import Tensor, nn
 
+from variate.base.errors import UserError
 from variate.data.kinds import Counts, Levels, Reals
 from variate.data.load import load
 from variate.data.schema import Field
-from variate.errors import UserError
 from variate.models.likelihoods.bernoulli import Bernoulli
 from variate.models.likelihoods.categorical import Categorical
 from variate.models.likelihoods.defaults import default_for

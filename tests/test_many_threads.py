@@ -18,9 +18,10 @@ from test_precision import settings
 from torch import nn
 
 import variate
-from variate import console, memory, precision, progress
-from variate.hushed import hushed
-from variate.shared import Shared
+from variate.base import console, precision, progress
+from variate.base.hushed import hushed
+from variate.base.shared import Shared
+from variate.training import memory
 
 LONG = 30  # seconds that nothing here takes, unless it hangs
 BRIEF = [*TINY, "train.epochs=2"]

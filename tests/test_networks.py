@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from scipy.signal import correlate
 from torch import Tensor
 
+from variate.base.errors import UserError
 from variate.config.names import network_registry
-from variate.errors import UserError
-from variate.networks import conv
-from variate.networks.layers import PerValueHead, ShowAtoms, _Planes
+from variate.models.networks import conv
+from variate.models.networks.layers import PerValueHead, ShowAtoms, _Planes
 
 pytestmark = pytest.mark.bits
 

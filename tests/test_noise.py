@@ -23,9 +23,9 @@ from torch.utils.checkpoint import checkpoint
 
 import variate
 from variate import config, noise
-from variate.errors import UserError
-from variate.fitting import trainer_for
-from variate.processes import Processes
+from variate.base.errors import UserError
+from variate.training.fitting import trainer_for
+from variate.training.processes import Processes
 
 pytestmark = pytest.mark.bits
 

@@ -12,17 +12,17 @@ from helpers_runs import table
 from torch import Tensor
 
 from variate import config
+from variate.base.errors import UserError
+from variate.base.registry import registry
 from variate.data.batch import Batch
 from variate.data.kinds import Levels, Reals
 from variate.data.load import load
 from variate.data.schema import Field, Schema
-from variate.errors import UserError
 from variate.models import objectives
 from variate.models.objectives.elbo import Elbo
 from variate.models.objectives.iwae import Iwae
 from variate.models.objectives.objective import Objective, Scene, Terms
-from variate.registry import registry
-from variate.train import Step
+from variate.training.trainer import Step
 
 REGISTRY = registry(objectives, Objective)
 ROWS, VALUES = 5, 4

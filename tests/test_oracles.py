@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 import variate
-from variate import estimate
-from variate.checkpoint import Run
 from variate.data.dataset import Dataset
 from variate.data.infer import label_field
 from variate.data.kinds import Levels, Reals
@@ -21,6 +19,8 @@ from variate.data.load import load
 from variate.data.schema import Field, Schema
 from variate.models.posteriors.diagonal import Diagonal
 from variate.models.scales import BEND, packed
+from variate.results import estimate
+from variate.results.checkpoint import Run
 
 pytestmark = pytest.mark.bits
 

@@ -13,12 +13,12 @@ import variate
 from variate import noise
 from variate.apps.fit import fit
 from variate.data.load import load
-from variate.fitting import Asked, trainer_for
-from variate.folder import RunFolder
-from variate.keeper import Keeping
 from variate.models.objectives.objective import Scene, Terms
-from variate.processes import Processes
-from variate.train import Trainer
+from variate.results.folder import RunFolder
+from variate.training.fitting import Asked, trainer_for
+from variate.training.keeper import Keeping
+from variate.training.processes import Processes
+from variate.training.trainer import Trainer
 
 QUICK = [*TINY, "train.batch_size=10"]
 RECIPES = {"vae": (None, []), "autoencoder": ("autoencoder", []), "iwae": (None, ["objective.name=iwae"])}
@@ -149,6 +149,6 @@ def test_a_run_that_stops_within_an_epoch_keeps_the_better_one(monkeypatch):
     monkeypatch.setattr(learner, "_validated", lambda: (dict.fromkeys(("bound_nats", "elbo_nats"), next(bounds)), 0))
     epochs = learner.epochs(minutes=1e9)
     assert next(epochs)["improved"]
-    monkeypatch.setattr("variate.stopping.Clock.is_over", lambda self: True)
+    monkeypatch.setattr("variate.training.stopping.Clock.is_over", lambda self: True)
     (last,) = epochs
     assert (last["epoch"], last["step"], last["improved"], learner.best) == (1, 60, False, -1.0)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from variate import precision
+from variate.base import precision
+from variate.base.errors import UserError
 from variate.config import Training
-from variate.errors import UserError
 
 pytestmark = pytest.mark.bits
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from variate import train
+from variate.base.errors import UserError
 from variate.data import shards
 from variate.data.load import load
-from variate.errors import UserError
-from variate.fitting import Asked, trainer_for
-from variate.processes import Processes, joined
+from variate.training import trainer as train
+from variate.training.fitting import Asked, trainer_for
+from variate.training.processes import Processes, joined
 
 pytestmark = pytest.mark.bits
 
@@ -35,7 +35,7 @@ import sys
 import torch
 sys.path.insert(0, sys.argv[1])
 from tests import test_processes
-from variate.processes import joined
+from variate.training.processes import joined
 torch.manual_seed(0)
 with joined("cpu") as group:
     found = test_processes.curve(group, sys.argv[2], int(sys.argv[3]), data=sys.argv[5])
@@ -48,7 +48,7 @@ gc.disable()  # what frees the group must not be chance
 sys.path.insert(0, sys.argv[1])
 import torch
 from tests import test_processes
-from variate.processes import joined
+from variate.training.processes import joined
 with joined("cpu") as group:
     step = group.wrap(torch.nn.Linear(3, 1), lambda: False)
     step(torch.ones(2, 3)).sum().backward()

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from variate import progress
-from variate.progress import Progress, quiet, track
+from variate.base import progress
+from variate.base.progress import Progress, quiet, track
 
 
 class Terminal(io.StringIO):
@@ -116,5 +116,5 @@ def test_a_terminal_gets_a_bar_with_the_fields(clock, monkeypatch, capsys):
 
 
 def test_rich_is_not_imported_before_a_terminal_needs_it():
-    code = "import sys, variate.progress as p; list(p.track([1], 'x')); sys.exit('rich' in sys.modules)"
+    code = "import sys, variate.base.progress as p; list(p.track([1], 'x')); sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -13,21 +13,22 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from variate import inference, pictures
 from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
 from variate.apps.report import report
+from variate.base.errors import UserError
 from variate.data.dataset import Dataset
 from variate.data.infer import infer_schema, label_field
 from variate.data.kinds import Reals
 from variate.data.load import load
 from variate.data.schema import Field, Schema
-from variate.errors import UserError
-from variate.folder import RunFolder
-from variate.outputs import save_array, save_pairs
-from variate.page import charts, classes, columns, findings, html, latent, sheets, training
-from variate.page.numbers import text as spelt
-from variate.page.parts import Picture, Section
+from variate.results import inference
+from variate.results.folder import RunFolder
+from variate.show import pictures
+from variate.show.outputs import save_array, save_pairs
+from variate.show.page import charts, classes, columns, findings, html, latent, sheets, training
+from variate.show.page.numbers import text as spelt
+from variate.show.page.parts import Picture, Section
 
 SAMPLES, ROWS = 3, 20
 COLUMNS, PAIRS = sheets.SMALL.columns, sheets.SMALL.pairs

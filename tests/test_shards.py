@@ -17,11 +17,12 @@ from PIL import Image
 import variate
 from variate import noise
 from variate.apps.fit import fit
+from variate.base.errors import UserError
 from variate.data import shards
 from variate.data.load import load
 from variate.data.sources import read
-from variate.errors import UserError
-from variate.keeper import Keeping
+from variate.training.keeper import Keeping
+from variate.training.trainer import Trainer
 
 pytestmark = pytest.mark.bits
 
@@ -205,8 +206,8 @@ def test_a_single_file_is_cut_into_shards(tmp_path, small_memory, monkeypatch):
 
 def test_training_goes_through_the_rows_in_that_order(tmp_path, small_memory, monkeypatch):
     """Every training row once in an epoch."""
-    seen, plain = [], variate.train.Trainer._one_step
-    monkeypatch.setattr(variate.train.Trainer, "_one_step", lambda self, i: (seen.append(i), plain(self, i))[1])
+    seen, plain = [], Trainer._one_step
+    monkeypatch.setattr(Trainer, "_one_step", lambda self, i: (seen.append(i), plain(self, i))[1])
     data = save(tmp_path / "shards", KINDS["reals"])
     fit(data, epochs=2, overrides=[*TINY, "train.batch_size=50"], seed=4)
     part = load(data).split(4)[0]

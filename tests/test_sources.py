@@ -22,11 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from variate.base.errors import UserError
 from variate.data import sources
 from variate.data.idx import idx_bytes
 from variate.data.images import EXTENSIONS, images
 from variate.data.sources import Found, looks_like, read, read_labels
-from variate.errors import UserError
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (6, 5, 7), np.uint8)

@@ -18,7 +18,7 @@ from variate.apps.sample import parse_condition
 from variate.data.infer import label_field
 from variate.data.kinds import Reals
 from variate.data.schema import Field, Schema
-from variate.outputs import save_array, save_columns, spelled
+from variate.show.outputs import save_array, save_columns, spelled
 
 DIGITS = {"f2": 5, "f4": 9, "f8": 17}  # that tell any two numbers of the dtype apart
 

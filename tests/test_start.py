@@ -5,14 +5,16 @@ import pytest
 import torch
 from scipy import stats
 
-from variate import VAE, config, estimate, start
-from variate.checkpoint import Run
+from variate import VAE, config
+from variate.base.errors import UserError
 from variate.config.recipes import parse_override
 from variate.data.dataset import Dataset
 from variate.data.kinds import Levels, Reals
 from variate.data.load import load
 from variate.data.schema import Field, Schema
-from variate.errors import UserError
+from variate.models import start
+from variate.results import estimate
+from variate.results.checkpoint import Run
 
 SPREAD = 0.05  # of what is decoded at the start
 HUMPS, WEIGHTS = np.array([-4.0, 0.0, 5.0]), np.array([0.5, 0.3, 0.2])

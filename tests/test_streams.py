@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from helpers_runs import FLAGS, run, table
 
-from variate import cli, outputs
+from variate import cli
 from variate.apps import score as score_module
 from variate.apps.fit import fit
-from variate.console import say
-from variate.errors import UserError
-from variate.files import atomic_file, write_atomic
-from variate.progress import Progress
-from variate.streams import Log
+from variate.base.console import say
+from variate.base.errors import UserError
+from variate.base.files import atomic_file, write_atomic
+from variate.base.progress import Progress
+from variate.base.streams import Log
+from variate.show import outputs
 
 FULL = Path("/dev/full")
 FIT = ["digits", *FLAGS, "--epochs", "1", "--no-report"]
@@ -117,7 +118,7 @@ def test_a_result_that_is_only_found_lost_at_the_end(tmp_path):
 
 def test_no_file_takes_the_place_of_a_stream_that_was_closed():
     """What C says on descriptor 2 would else be written into whatever is opened next."""
-    code = "import os, sys; from variate import streams\nwith streams.standing():\n sys.exit(os.open(os.devnull, 0))"
+    code = "import os\nfrom variate.base import streams\nwith streams.standing():\n os._exit(os.open(os.devnull, 0))"
     closed = subprocess.run(["bash", "-c", f"{sys.executable} -c '{code}' 2>&- >&-"])
     assert closed.returncode > 2
 
@@ -126,7 +127,7 @@ def test_no_file_takes_the_place_of_a_stream_that_was_closed():
 
 HOLDS = """
 import sys
-from variate.files import atomic_file
+from variate.base.files import atomic_file
 with atomic_file(sys.argv[1]) as file:
     file.write(b"half")
     print("writing", flush=True)
@@ -167,7 +168,7 @@ def test_what_another_process_is_writing_is_left_to_it(tmp_path, writer):
 
 def test_a_part_that_was_cleared_before_it_was_locked_is_begun_again(tmp_path, monkeypatch):
     """The moment between making a file and locking it, in which it looks like one that was left."""
-    from variate import locks
+    from variate.base import locks
 
     plain, cleared = locks.take, []
 
@@ -207,7 +208,7 @@ WRITERS = {"sample": [], "reconstruct": ["digits"], "embed": ["digits"], "score"
 @pytest.mark.parametrize("verb", WRITERS)
 @pytest.mark.parametrize("out", ["a.xyz", "a", "folder.npy", "file/a.npy", "a.NPY.gz"])
 def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path, monkeypatch, capsys, verb, out):
-    from variate import estimate, inference
+    from variate.results import estimate, inference
 
     (tmp_path / "folder.npy").mkdir()
     (tmp_path / "file").write_text("mine")

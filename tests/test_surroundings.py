@@ -17,10 +17,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
 import variate
-from variate import checkpoint, config, noise
+from variate import config, noise
+from variate.base.surroundings import apart, applying, learning
 from variate.data.load import load
-from variate.surroundings import apart, applying, learning
-from variate.train import Step
+from variate.results import checkpoint
+from variate.training.trainer import Step
 
 BRIEF = [*TINY, "train.epochs=1", "train.batch_size=10"]
 CONV = ["encoder.channels=[2,3]", "decoder.channels=[3,2]", "encoder.hidden=8", "decoder.hidden=8", *BRIEF[4:]]

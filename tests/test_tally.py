@@ -7,8 +7,8 @@ import torch
 
 from variate.data.load import load
 from variate.models.objectives.objective import Terms
-from variate.processes import Processes
-from variate.tally import Outcome, Tally, in_raw_units, recorded, total_terms
+from variate.training.processes import Processes
+from variate.training.tally import Outcome, Tally, in_raw_units, recorded, total_terms
 
 
 def test_the_sum_of_terms_is_over_rows_and_groups():

@@ -14,12 +14,12 @@ import pytest
 import torch
 from helpers_runs import TINY, pixels, table
 
-from variate import threads, waiting
 from variate.apps.doctor import _how_threads_wait
+from variate.base import threads, waiting
 from variate.data.load import load
-from variate.fitting import Asked, trainer_for
-from variate.processes import Processes
-from variate.train import Trainer
+from variate.training.fitting import Asked, trainer_for
+from variate.training.processes import Processes
+from variate.training.trainer import Trainer
 
 SEEN = """
 import time

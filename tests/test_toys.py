@@ -10,12 +10,13 @@ from helpers_runs import TINY, assert_same, model_bytes, records, table
 from torch.distributions import Normal, kl_divergence
 from toys.latents.grid import Grid
 
-from variate import checkpoint, config, estimate, inference
+from variate import config
 from variate.apps.evaluate import evaluate
 from variate.apps.fit import fit
+from variate.base.errors import UserError
 from variate.data.load import load
-from variate.errors import UserError
-from variate.train import Interrupted, Trainer
+from variate.results import checkpoint, estimate, inference
+from variate.training.trainer import Interrupted, Trainer
 
 RECIPES = {
     "ladder": ('[latent]\nname = "ladder"\ntop = 3\nstate = 4', 4),

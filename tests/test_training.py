@@ -17,16 +17,17 @@ import torch
 from helpers_runs import FLAGS, TINY, assert_same, model_bytes, pixels, records, scratch, table
 from safetensors.torch import load_file
 
-from variate import cli, config, state
+from variate import cli, config
 from variate.apps.fit import fit
+from variate.base.errors import UserError
 from variate.config import Training
 from variate.data import named
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.errors import UserError
-from variate.keeper import Keeping
-from variate.processes import Processes
-from variate.train import Interrupted, Step, Trainer
+from variate.training import state
+from variate.training.keeper import Keeping
+from variate.training.processes import Processes
+from variate.training.trainer import Interrupted, Step, Trainer
 
 pytestmark = pytest.mark.bits
 

@@ -22,9 +22,9 @@ __all__ = [
 
 _HOMES = {
     "Autoencoder": "variate.estimators",
-    "UserError": "variate.errors",
+    "UserError": "variate.base.errors",
     "VAE": "variate.estimators",
-    "load": "variate.checkpoint",
+    "load": "variate.results.checkpoint",
 }
 
 

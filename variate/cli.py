@@ -12,10 +12,10 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
-from variate.console import say
-from variate.errors import UserError
-from variate.streams import standing
-from variate.waiting import considerate
+from variate.base.console import say
+from variate.base.errors import UserError
+from variate.base.streams import standing
+from variate.base.waiting import considerate
 
 APPS = Path(__file__).parent / "apps"
 NO_MEMORY_WORDS = (

@@ -19,21 +19,22 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.utils import data as torch_data
 
-from variate import checkpoint, config, inference
+from variate import config
 from variate.apps.classify import classify
 from variate.apps.fit import fit
 from variate.apps.sample import parse_condition, sample
 from variate.apps.score import score
-from variate.checkpoint import Run
-from variate.console import silent
+from variate.base.console import silent
+from variate.base.errors import UserError
+from variate.base.surroundings import apart
 from variate.data.arrays import cells
 from variate.data.dataset import Dataset
 from variate.data.known import WORDS, number_of, says_words
 from variate.data.layout import infer_layout
 from variate.data.load import load
-from variate.errors import UserError
-from variate.fitting import Asked, Stream
-from variate.surroundings import apart
+from variate.results import checkpoint, inference
+from variate.results.checkpoint import Run
+from variate.training.fitting import Asked, Stream
 
 __all__ = ["VAE", "Autoencoder"]
 

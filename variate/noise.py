@@ -19,8 +19,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from variate.errors import UserError
-from variate.shared import lock
+from variate.base.errors import UserError
+from variate.base.shared import lock
 
 __all__ = ["generator", "normal", "permutation", "row_keys", "row_normal", "seeded"]
 

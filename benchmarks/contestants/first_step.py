@@ -6,7 +6,7 @@ import sys
 import time
 
 from variate import cli
-from variate.train import Trainer
+from variate.training.trainer import Trainer
 
 plain = Trainer._one_step
 

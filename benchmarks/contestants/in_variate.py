@@ -8,8 +8,8 @@ import torch
 
 import variate
 from variate.data.load import load
-from variate.fitting import Asked, trainer_for
-from variate.processes import Processes
+from variate.training.fitting import Asked, trainer_for
+from variate.training.processes import Processes
 
 RECIPES = {"mlp": "kingma-welling", "fit": "kingma-welling", "conv": "vae"}
 # what everybody is given: grey values as probabilities of bits, and batches of one size

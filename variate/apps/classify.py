@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from variate import checkpoint, inference, options, outputs
-from variate.checkpoint import Run
-from variate.console import say
+from variate import options
+from variate.base.console import say
+from variate.base.errors import count_number
+from variate.base.files import write_atomic
+from variate.base.surroundings import apart
 from variate.data.load import load
-from variate.errors import count_number
-from variate.files import write_atomic
-from variate.outputs import save_columns, spelled, tell_gaps
-from variate.surroundings import apart
+from variate.results import checkpoint, inference
+from variate.results.checkpoint import Run
+from variate.show import outputs
+from variate.show.outputs import save_columns, spelled, tell_gaps
 
 __all__ = ["classify"]
 

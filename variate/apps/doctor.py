@@ -16,15 +16,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from variate import checkpoint, estimate, options, waiting
+from variate import options
 from variate.apps.fit import fit
 from variate.apps.sample import sample
-from variate.checkpoint import Run
-from variate.console import silent
+from variate.base import waiting
+from variate.base.console import silent
+from variate.base.errors import UserError
+from variate.base.surroundings import applying
 from variate.data import named
 from variate.data.load import load
-from variate.errors import UserError
-from variate.surroundings import applying
+from variate.results import checkpoint, estimate
+from variate.results.checkpoint import Run
 
 __all__ = ["doctor"]
 

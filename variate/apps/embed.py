@@ -6,12 +6,14 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from variate import checkpoint, inference, options, outputs
-from variate.checkpoint import Run
-from variate.console import say
+from variate import options
+from variate.base.console import say
+from variate.base.surroundings import apart
 from variate.data.load import load
-from variate.outputs import save_columns, tell_gaps
-from variate.surroundings import apart
+from variate.results import checkpoint, inference
+from variate.results.checkpoint import Run
+from variate.show import outputs
+from variate.show.outputs import save_columns, tell_gaps
 
 __all__ = ["embed"]
 

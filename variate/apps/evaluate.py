@@ -7,14 +7,15 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from variate import baselines, checkpoint, estimate, inference, options
-from variate.checkpoint import Run
-from variate.console import say
+from variate import options
+from variate.base.console import say
+from variate.base.errors import UserError, count_number, seed_number
+from variate.base.surroundings import apart
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.errors import UserError, count_number, seed_number
-from variate.estimate import LogLikelihood
-from variate.surroundings import apart
+from variate.results import baselines, checkpoint, estimate, inference
+from variate.results.checkpoint import Run
+from variate.results.estimate import LogLikelihood
 
 __all__ = ["evaluate"]
 

@@ -12,20 +12,23 @@ import torch
 from cyclopts import Parameter
 from torch import nn
 
-from variate import checkpoint, config, options, state, train
-from variate.checkpoint import Run
-from variate.claim import claimed
-from variate.console import say, silent
+from variate import config, options
+from variate.base.console import say, silent
+from variate.base.errors import UserError, seed_number
+from variate.base.surroundings import apart
 from variate.data.dataset import Dataset
 from variate.data.fingerprint import fingerprint
 from variate.data.load import load
 from variate.data.schema import Schema
-from variate.errors import UserError, seed_number
-from variate.fitting import Asked, fit_prior, trainer_for
-from variate.folder import RunFolder
-from variate.keeper import Keeper, Keeping
-from variate.processes import Processes, is_first, joined, was_restarted
-from variate.surroundings import apart
+from variate.results import checkpoint
+from variate.results.checkpoint import Run
+from variate.results.folder import RunFolder
+from variate.training import state
+from variate.training import trainer as train
+from variate.training.claim import claimed
+from variate.training.fitting import Asked, fit_prior, trainer_for
+from variate.training.keeper import Keeper, Keeping
+from variate.training.processes import Processes, is_first, joined, was_restarted
 
 __all__ = ["fit"]
 
@@ -56,7 +59,7 @@ def fit(
     is held out for validation; a named set's test part is never opened. ``out`` is the run folder; without it nothing
     is written. ``overrides`` are ``section.key=value`` texts. ``modules``: one's own "encoder" and "decoder".
     ``keeping``: how often the state is saved, when to stop, logs and callbacks. Raises ``UserError`` for what the
-    caller can mend, ``train.Interrupted`` after Ctrl-C, with the state saved so that ``resume`` goes on.
+    caller can mend, ``Interrupted`` after Ctrl-C, with the state saved so that ``resume`` goes on.
     """
     seed = seed_number(seed)
     asked = Asked(recipe, conditional, epochs, tuple(overrides or ()))

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-from variate import checkpoint, options
+from variate import options
 from variate.apps.fit import parse_size
-from variate.checkpoint import Run
 from variate.data import named
 from variate.data.dataset import Dataset
 from variate.data.load import load
+from variate.results import checkpoint
+from variate.results.checkpoint import Run
 
 __all__ = ["info"]
 

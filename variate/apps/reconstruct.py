@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from variate import checkpoint, inference, options, outputs
-from variate.checkpoint import Run
-from variate.console import say
+from variate import options
+from variate.base.console import say
+from variate.base.surroundings import apart
 from variate.data.dataset import Dataset
 from variate.data.load import load
-from variate.outputs import save_pairs, tell_gaps
-from variate.surroundings import apart
+from variate.results import checkpoint, inference
+from variate.results.checkpoint import Run
+from variate.show import outputs
+from variate.show.outputs import save_pairs, tell_gaps
 
 __all__ = ["reconstruct"]
 

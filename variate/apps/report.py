@@ -3,17 +3,18 @@
 import os
 from pathlib import Path
 
-from variate import checkpoint, options
-from variate.checkpoint import Run
-from variate.console import say
+from variate import options
+from variate.base.console import say
+from variate.base.errors import UserError
+from variate.base.files import check_writeable
+from variate.base.surroundings import apart
 from variate.data import named
 from variate.data.load import load
-from variate.errors import UserError
-from variate.files import check_writeable
-from variate.folder import RunFolder
-from variate.page import assembly
-from variate.page.findings import look
-from variate.surroundings import apart
+from variate.results import checkpoint
+from variate.results.checkpoint import Run
+from variate.results.folder import RunFolder
+from variate.show.page import assembly
+from variate.show.page.findings import look
 
 __all__ = ["report"]
 

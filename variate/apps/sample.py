@@ -9,14 +9,16 @@ import torch
 from cyclopts import Parameter
 from torch import Tensor
 
-from variate import checkpoint, inference, options, outputs
-from variate.checkpoint import Run
-from variate.console import say
+from variate import options
+from variate.base.console import say
+from variate.base.errors import UserError, count_number, seed_number, suggest
+from variate.base.surroundings import apart
 from variate.data.known import class_name, infer_known, ordered
 from variate.data.schema import Schema
-from variate.errors import UserError, count_number, seed_number, suggest
-from variate.outputs import save_array, tell_gaps
-from variate.surroundings import apart
+from variate.results import checkpoint, inference
+from variate.results.checkpoint import Run
+from variate.show import outputs
+from variate.show.outputs import save_array, tell_gaps
 
 __all__ = ["sample"]
 

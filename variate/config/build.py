@@ -5,18 +5,18 @@ import typing
 from torch import nn
 
 from variate import noise
+from variate.base.errors import UserError, seed_number, suggest
+from variate.base.surroundings import apart
 from variate.config.calls import call, check_keys, keywords, wanted
 from variate.config.names import OPTIONAL, OWN, registries
 from variate.config.recipes import DEFAULTS, check_plain, shown
 from variate.config.suited import may_start_principal, model_schema
 from variate.config.training import Training
 from variate.data.schema import Schema
-from variate.errors import UserError, seed_number, suggest
 from variate.models.latents.latent import Latent
 from variate.models.model import Model
+from variate.models.networks.layers import ShowAtoms
 from variate.models.objectives.objective import Objective
-from variate.networks.layers import ShowAtoms
-from variate.surroundings import apart
 
 __all__ = ["build"]
 

@@ -6,9 +6,9 @@ import types
 import typing
 from collections.abc import Callable
 
+from variate.base.errors import UserError, suggest
 from variate.config.recipes import LARGEST, MOST_LAYERS, shown
 from variate.config.training import Training
-from variate.errors import UserError, suggest
 
 __all__ = ["call", "check_keys", "keywords", "wanted"]
 

@@ -1,20 +1,19 @@
 """The names that each section of a recipe may say."""
 
-from variate import contexts, networks
-from variate.models import labellings, latents, likelihoods, objectives, posteriors, priors
+from variate.base.registry import modules as modules_of
+from variate.base.registry import registry
+from variate.models import contexts, labellings, latents, likelihoods, networks, objectives, posteriors, priors
 from variate.models.labellings import Labelling
 from variate.models.latents.latent import Latent
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.objectives.objective import Objective
 from variate.models.posteriors.posterior import Posterior
 from variate.models.priors.prior import Prior
-from variate.registry import modules as modules_of
-from variate.registry import registry
 
 __all__ = ["OPTIONAL", "OWN", "network_registry", "registries"]
 
 OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
-OWN = "own"  # the file in networks/ for modules that the user brings
+OWN = "own"  # the file in models/networks/ for modules that the user brings
 
 
 def network_registry(part: str) -> dict[str, type]:

@@ -6,9 +6,9 @@ import reprlib
 import tomllib
 from pathlib import Path
 
+from variate.base.errors import UserError, suggest
+from variate.base.files import opened
 from variate.data.schema import Schema
-from variate.errors import UserError, suggest
-from variate.files import opened
 
 __all__ = [
     "DEFAULTS",

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from variate.base.errors import UserError
+from variate.base.registry import registry
 from variate.config.calls import call, keywords
 from variate.config.names import network_registry
 from variate.config.recipes import default_recipe
@@ -14,12 +16,10 @@ from variate.data.infer import count_units
 from variate.data.kinds import Counts, Levels
 from variate.data.schema import Schema
 from variate.data.shards import pieces
-from variate.errors import UserError
 from variate.models import likelihoods
 from variate.models.likelihoods import defaults
 from variate.models.likelihoods.likelihood import Likelihood
-from variate.registry import registry
-from variate.start import some_of
+from variate.models.start import some_of
 
 __all__ = [
     "as_scored",

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from variate.errors import UserError, suggest
-from variate.precision import PRECISIONS
+from variate.base.errors import UserError, suggest
+from variate.base.precision import PRECISIONS
 
 __all__ = ["SCHEDULES", "Training"]
 
@@ -27,7 +27,7 @@ class Training:
     network in ``accumulate`` pieces, one after the other: less memory, the same mean gradient (what looks at a batch
     as a whole, as free bits do, looks at each piece). ``ema`` averages weights; ``patience`` epochs, and a third of
     ``least_steps``, without a better validation bound end the run (0: never). ``clip_norm`` bounds the gradient's
-    norm (0: no bound). ``precision``: see ``variate.precision``."""
+    norm (0: no bound). ``precision``: see ``variate.base.precision``."""
 
     epochs: int = 10
     least_steps: int = 1500

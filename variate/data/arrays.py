@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils import data as torch_data
 
-from variate.errors import UserError
+from variate.base.errors import UserError
 
 __all__ = ["as_array", "cells", "number_cells", "of_tensor", "shareable"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from variate.errors import UserError, suggest
+from variate.base.errors import UserError, suggest
 
 __all__ = ["dynamic", "expected", "static", "threshold"]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from variate import noise
+from variate.base.errors import UserError, count_number, seed_number
 from variate.data import binarize as binarizations
 from variate.data.batch import Batch
 from variate.data.infer import (
@@ -24,7 +25,6 @@ from variate.data.kinds import Levels
 from variate.data.known import Known, known_as
 from variate.data.schema import Schema
 from variate.data.shards import Shards, pieces
-from variate.errors import UserError, count_number, seed_number
 
 __all__ = ["Dataset"]
 

@@ -21,9 +21,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from variate.errors import UserError
-from variate.files import atomic_file
-from variate.progress import Progress
+from variate.base.errors import UserError
+from variate.base.files import atomic_file
+from variate.base.progress import Progress
 
 _CHUNK = 1 << 16
 _SLOWEST = 1000  # bytes per second: a mirror slower than this is as good as dead

@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from variate.errors import UserError
+from variate.base.errors import UserError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CODES = {np.dtype(name).newbyteorder("="): code for code, name in _TYPES.items()}

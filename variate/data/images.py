@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from variate.base.errors import UserError
+from variate.base.hushed import hushed
+from variate.base.progress import Progress
 from variate.data.shards import Shards, Stamp, is_large
 from variate.data.sources import Found, Like, looks_like
-from variate.errors import UserError
-from variate.hushed import hushed
-from variate.progress import Progress
 
 __all__ = ["EXTENSIONS", "ImageFiles", "holds_images", "images"]
 

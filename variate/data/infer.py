@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
+from variate.base.errors import UserError
 from variate.data.kinds import Category, Levels, Reals, spread_or_one
 from variate.data.known import Known
 from variate.data.layout import infer_layout, parse_layout
 from variate.data.schema import COLUMNS, DTYPES, LABEL, Field, Schema
 from variate.data.shards import Shards, pieces
-from variate.errors import UserError
 
 __all__ = [
     "check_finite",

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from variate.errors import UserError
-from variate.registry import registry, snake
+from variate.base.errors import UserError
+from variate.base.registry import registry, snake
 
 __all__ = ["Category", "Counts", "Kind", "Levels", "Reals", "spread_or_one"]
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from variate.base.errors import UserError
 from variate.data.arrays import as_array, number_cells
 from variate.data.kinds import LONGEST_NAME, MOST_CLASSES
 from variate.data.schema import MOST_CONDITIONS, Schema
-from variate.errors import UserError
 
 __all__ = ["WORDS", "Known", "class_name", "infer_known", "known_as", "number_of", "ordered", "says_words"]
 

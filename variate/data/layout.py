@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from variate.errors import UserError, suggest
+from variate.base.errors import UserError, suggest
 
 __all__ = ["LAYOUTS", "Layout", "default_layout", "infer_layout", "parse_layout", "seems_sequential"]
 

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch.utils import data as torch_data
 
-from variate.console import say
+from variate.base.console import say
+from variate.base.errors import UserError
+from variate.base.progress import track
+from variate.base.surroundings import apart
 from variate.data import named, sources
 from variate.data.arrays import as_array, shareable
 from variate.data.dataset import Dataset
@@ -19,9 +22,6 @@ from variate.data.known import Known, class_name, infer_known
 from variate.data.layout import MOST_COMPARED, seems_sequential
 from variate.data.schema import Schema
 from variate.data.shards import Shards
-from variate.errors import UserError
-from variate.progress import track
-from variate.surroundings import apart
 
 __all__ = ["load"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from variate.base.errors import UserError
 from variate.data.kinds import Category, Kind
 from variate.data.layout import Layout, default_layout
-from variate.errors import UserError
 
 __all__ = ["DTYPES", "Field", "Schema"]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from variate import noise
+from variate.base.errors import UserError
+from variate.base.progress import track
 from variate.data.arrays import shareable
-from variate.errors import UserError
-from variate.progress import track
 
 __all__ = ["Changed", "Shards", "Source", "Stamp", "is_large", "pieces"]
 

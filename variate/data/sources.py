@@ -24,12 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from variate.base.errors import UserError, suggest
+from variate.base.files import opened
 from variate.data.idx import read_idx
 from variate.data.kinds import LONGEST_NAME
 from variate.data.npy import MAGIC, NpyFiles, check_rows, read_npy, read_npy_file
 from variate.data.shards import Shards, is_large
-from variate.errors import UserError, suggest
-from variate.files import opened
 
 __all__ = ["Found", "looks_like", "read", "read_labels"]
 

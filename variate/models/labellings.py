@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.errors import UserError
+from variate.base.errors import UserError
 from variate.models.latents.latent import Draw
 
 __all__ = ["Classifier", "Labelling"]

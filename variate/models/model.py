@@ -7,11 +7,11 @@ shared by all of them.
 import torch
 from torch import Tensor, nn
 
+from variate.base.once import once
 from variate.data.batch import Batch
 from variate.models.labellings import Labelling
 from variate.models.latents.latent import Draw, Latent, mean_of_samples
 from variate.models.likelihoods.likelihood import Likelihood
-from variate.once import once
 
 __all__ = ["Decoded", "Model"]
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from variate.errors import UserError, suggest
+from variate.base.errors import UserError, suggest
 from variate.models.latents.latent import Choose, Latent
 from variate.models.posteriors.posterior import Posterior
 from variate.models.priors.prior import Prior
@@ -15,7 +15,7 @@ STARTS = ("random", "principal")
 class Flat(Latent):
     """One group: z ~ p(z|c), q(z|x,c) from the encoder's features. The code is z itself.
 
-    ``start``: "random", or "principal": see ``variate.start``.
+    ``start``: "random", or "principal": see ``variate.models.start``.
 
     >>> import torch
     >>> from variate.models.posteriors.diagonal import Diagonal

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.errors import UserError
+from variate.base.errors import UserError
+from variate.base.once import once
 from variate.models.latents.choosing import Drawn, Generated, Given, Points, held
 from variate.models.laws.normals import DiagonalNormal, FullNormal, NormalMixture, PointMass, kl_by_draws, kl_per_unit
-from variate.once import once
 
 __all__ = ["Choose", "Draw", "Group", "Latent", "group", "mean_of_samples"]
 

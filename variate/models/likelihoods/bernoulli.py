@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import Distribution
 
+from variate.base.errors import UserError
 from variate.data.schema import Field
-from variate.errors import UserError
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.likelihoods.marginals import LEAST_SHARE
 

@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.distributions import Distribution
 
+from variate.base.errors import UserError
 from variate.data.schema import Field
-from variate.errors import UserError
 from variate.models.laws.grids import Levels
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.likelihoods.marginals import LEAST_SHARE, shares

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from variate.base.errors import UserError
 from variate.data.schema import Field
-from variate.errors import UserError
 from variate.models.laws.johnson import JohnsonSU
 from variate.models.likelihoods.location_scale import LocationScale
 from variate.models.likelihoods.marginals import middle
-from variate.networks.layers import ShowArcsinh
+from variate.models.networks.layers import ShowArcsinh
 
 __all__ = ["JohnsonSu"]
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
+from variate.base.errors import UserError
 from variate.data.schema import Field
-from variate.errors import UserError
 from variate.models.laws.tails import tails
-from variate.networks.layers import PerValueHead
+from variate.models.networks.layers import PerValueHead
 
 __all__ = ["Likelihood"]
 

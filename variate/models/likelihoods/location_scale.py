@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from variate.base.errors import UserError
 from variate.data.schema import Field
-from variate.errors import UserError
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.likelihoods.marginals import by_column, inverse_softplus
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import Distribution
 
+from variate.base.errors import UserError
 from variate.data.schema import Field
-from variate.errors import UserError
 from variate.models.likelihoods.location_scale import LocationScale
 
 __all__ = ["StudentT"]

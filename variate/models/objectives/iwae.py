@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from variate.errors import UserError
+from variate.base.errors import UserError
 from variate.models.latents.latent import Draw
 from variate.models.model import Decoded
 from variate.models.objectives.objective import Objective, Scene, Terms, true_terms

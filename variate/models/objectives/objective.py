@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from variate.base.once import once
 from variate.data.batch import Batch
 from variate.models.latents.latent import Draw, mean_of_samples
 from variate.models.model import Decoded, Model
-from variate.once import once
 
 __all__ = ["Objective", "Scene", "Terms", "true_terms"]
 
@@ -73,7 +73,7 @@ class Terms:
 
 class Objective(nn.Module):
     """The base of the objectives: ``objective(scene) → (loss, Terms)``, loss (B,); the mean over the rows is taken in
-    one place, ``train.Step``.
+    one place, ``trainer.Step``.
 
     ``samples``: draws of z for every row. ``noise_size``: standard normals of its own, for every draw and row.
     ``density``: whether it needs a posterior with a density (True), one without (False), or takes either (``None``).

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from variate.hushed import hushed
+from variate.base.hushed import hushed
 from variate.models.priors.moments import moments, ridge_of
 
 if TYPE_CHECKING:

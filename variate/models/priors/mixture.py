@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.errors import UserError
+from variate.base.errors import UserError
 from variate.models.laws.normals import NormalMixture
 from variate.models.priors.expectation import Fitted, gaussian_mixture, held_out_mixture
 from variate.models.priors.moments import classes_of, off_line

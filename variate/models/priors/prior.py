@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from variate.errors import UserError
+from variate.base.errors import UserError
 
 __all__ = ["Prior"]
 

@@ -1,0 +1,1 @@
+"""What everybody may use: errors, files, what people see while work goes on, settings of the process."""

@@ -1,0 +1,1 @@
+"""What a trained model is on disk, and what it says of rows."""

@@ -1,0 +1,190 @@
+"""From rows and what is asked for to a trainer, and from a trainer to a run."""
+
+import copy
+import math
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from variate import config
+from variate.base.errors import UserError, whole_number
+from variate.base.surroundings import apart
+from variate.config.names import OWN
+from variate.data.dataset import Dataset
+from variate.data.known import says_words
+from variate.models import start
+from variate.results import inference
+from variate.results.checkpoint import Run
+from variate.training import trainer as train
+from variate.training.processes import Processes, device_of
+
+__all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
+
+WEIGHT_BYTES, LEARNED_BYTES = 4, 20  # of a weight; with its gradient, Adam's two means and its average
+PRIOR_ROWS = 20_000  # codes that an autoencoder's prior is fitted to
+UNSAVED = Path("unsaved", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller says about the model."""
+
+    recipe: str | os.PathLike | None = None
+    conditional: bool = False
+    epochs: int | None = None
+    overrides: tuple[str, ...] = ()
+
+    def settings(self, rows: Dataset, modules: dict[str, nn.Module] | None) -> dict[str, dict]:
+        """The whole configuration, with everything that depends on the data decided."""
+        settings = config.load_recipe(self.recipe or config.default_recipe(rows.schema), list(self.overrides))
+        for part, module in (modules or {}).items():
+            settings[part] = {"name": OWN, "kind": type(module).__name__}
+        if self.conditional and settings["context"]["name"] == "none":
+            settings["context"]["name"] = "columns" if rows.columns is not None else "label"
+        if self.epochs is not None:
+            settings["train"] |= {"epochs": whole_number(self.epochs, "epochs"), "least_steps": 0}
+        return config.resolve(settings, rows)
+
+    @property
+    def says_something(self) -> bool:
+        return self != Asked()
+
+
+def trainer_for(
+    settings: dict[str, dict], whole: Dataset, seed: int, group: Processes, modules: dict[str, nn.Module] | None
+) -> train.Trainer:
+    """A trainer with seeded weights; a seeded sixth of the rows is held out for validation."""
+    _check_known(settings, whole)
+    return _assembled(settings, *whole.split(seed), seed, group, modules)
+
+
+def _assembled(
+    settings: dict[str, dict],
+    train_rows: Dataset,
+    valid_rows: Dataset,
+    seed: int,
+    group: Processes,
+    modules: dict[str, nn.Module] | None,
+) -> train.Trainer:
+    with nullcontext() if modules else _Bounded(group.device):  # one's own are in memory already
+        model, objective, training = config.build(settings, train_rows.schema, seed, modules)
+    start.start_at(model, train_rows)
+    name, place = settings["data"]["binarize"], group.device
+    valid_rows = valid_rows.binarized(name)
+    step = train.Step(model, objective, len(train_rows)).to(place)
+    return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name, group)
+
+
+class _Bounded(TorchDispatchMode):
+    """Inside this block no more is allocated than is learned in this machine's memory: ``UserError`` before it is."""
+
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self.weights, self.most = 0, machine_memory() / (LEARNED_BYTES if device.type == "cpu" else WEIGHT_BYTES)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:  # else torch imports its compiler, a second's work
+        return False
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204 (torch's own signature)
+        if args and isinstance(args[0], list | tuple) and all(isinstance(length, int) for length in args[0]):
+            self.weights += math.prod(args[0])
+        if self.weights > self.most:
+            raise UserError(
+                f"the model would take {self.weights:,} weights or more, and this machine's memory holds "
+                f"{int(self.most):,} while they are learned: choose smaller networks, as with --set encoder.hidden and "
+                "decoder.hidden."
+            )
+        return function(*args, **(kwargs or {}))
+
+
+def machine_memory() -> float:
+    """In bytes; without end where nobody says."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
+
+
+def _check_known(settings: dict[str, dict], rows: Dataset) -> None:
+    """What a model is conditional on has to be known of every row."""
+    kind = settings["context"]["name"]
+    if kind == "columns" and rows.columns is None:
+        raise UserError("a model conditional on columns needs real numbers (n, k): give them as labels.")
+    if kind == "label" and rows.labels is None:
+        raise UserError("a model conditional on labels needs them: give labels, or leave out --conditional.")
+    if kind == "label" and rows.labels is not None and bool((rows.labels < 0).any()):
+        missing = int((rows.labels < 0).sum())
+        raise UserError(
+            f"{missing:,} rows of {rows.name} have no label, which a conditional model needs: leave those rows out, or "
+            "learn from them with --recipe semi-supervised."
+        )
+
+
+def snapshot(trainer: train.Trainer, settings: dict, data: str, path: Path = UNSAVED) -> Run:
+    """The averaged weights as they are now, as a run of their own."""
+    bound = trainer.best if math.isfinite(trainer.best) else None  # a stream has no validation rows
+    info = {"bound": bound, "data": data, "seed": trainer.seed}
+    info |= {"epoch": trainer.best_epoch, "step": trainer.step}
+    info |= says_words(trainer.train_data.schema.class_names, trainer.train_data.words)
+    model = copy.deepcopy(trainer.average).cpu().requires_grad_(False).eval()
+    objective = copy.deepcopy(trainer.step_module.objective).cpu().requires_grad_(False).eval()
+    return Run(model, trainer.train_data.schema, settings, info, path, objective=objective)
+
+
+def fit_prior(run: Run, rows: Dataset) -> bool:
+    """A deterministic autoencoder's prior is fitted to its codes, so that it can generate too (Ghosh et al. 2020).
+
+    Whether that was needed, and so whether the run has changed.
+    """
+    if run.generates or run.config["prior"]["name"] == "standard":
+        return False
+    some = rows.to("cpu").subset(PRIOR_ROWS)
+    run.model.latent.fit_prior(inference.code_means(run, some), run.model.encode_context(some.context))
+    run.info["prior"] = "fitted"
+    return True
+
+
+class Stream:
+    """Learning from rows that come piece by piece; the first piece, or the run to go on from, settles what a row is.
+
+    The learning rate stays constant: a stream has no end towards which it could fall.
+    """
+
+    @apart()
+    def __init__(
+        self,
+        rows: Dataset,
+        asked: Asked,
+        seed: int,
+        device: str = "auto",
+        modules: dict[str, nn.Module] | None = None,
+        before: Run | None = None,
+    ):
+        if before is None:
+            settings = asked.settings(rows, modules)
+            rows = config.as_scored(settings, rows)
+            # what has not varied yet may do so later
+            rows = replace(rows, schema=rows.schema.with_kind(rows.schema.x.kind.without_constants()))
+        else:
+            settings, rows = before.config, rows.under(before.schema)
+        self.settings = settings | {"train": settings["train"] | {"schedule": "constant"}}
+        _check_known(self.settings, rows)
+        self.trainer = _assembled(self.settings, rows, rows, seed, Processes(device=device_of(device)), modules)
+        if before is not None:
+            self.trainer.restart_from(before.model, before.objective)
+
+    @apart()
+    def learn(self, rows: Dataset) -> Run:
+        """One pass over the rows; the model as it is after them."""
+        trainer, rows = self.trainer, rows.under(self.trainer.train_data.schema)
+        _check_known(self.settings, rows)
+        trainer.learn_from(rows.to(trainer.device))
+        run = snapshot(trainer, self.settings, rows.name)
+        fit_prior(run, rows)
+        return run
