@@ -105,7 +105,7 @@ def test_a_step_imports_neither_a_compiler_nor_an_algebra_system():
     """Each takes a second or two, before a user sees the first step."""
     code = """
 import sys, torch
-from variate import config, noise, train
+from variate import config, noise
 from variate.data.load import load
 from variate.training.fitting import Asked, trainer_for
 from variate.training.processes import Processes

@@ -330,7 +330,7 @@ HUGE = {
 TRY_ALL = """
 import json, resource, signal, sys
 resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
-from variate import checkpoint
+from variate.results import checkpoint
 from variate.base.errors import UserError
 def late(*_): raise TimeoutError
 signal.signal(signal.SIGALRM, late)

@@ -9,7 +9,7 @@ import pytest
 STEPS = """
 import resource
 import torch
-from variate import memory
+from variate.training import memory
 
 def step():
     return [torch.ones(1_200_000) for _ in range(20)]  # 96 MB: no more than a batch's activations

@@ -24,7 +24,7 @@ from variate.training.trainer import Trainer
 SEEN = """
 import time
 import torch
-from variate import waiting
+from variate.base import waiting
 from variate.apps.doctor import _how_threads_wait
 torch.set_num_threads(2)
 crowd = [False]
@@ -185,7 +185,7 @@ def test_one_thread_waits_for_no_other():
 LEFT = """
 import itertools, time
 import torch
-from variate import waiting
+from variate.base import waiting
 torch.set_num_threads(2)
 waiting.EVERY = 0.001
 turn = itertools.count()
