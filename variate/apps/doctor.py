@@ -244,7 +244,7 @@ class _Trial:
         with applying():
             judged = run.model.judge(codes, None, rows.batch(slice(None)))
             joint = judged.log_prob.double() + torch.from_numpy(np.log(weights / weights.sum())).unsqueeze(-1)
-        exact = torch.logsumexp(joint, 0) + run.schema.x.log_volume_nats
+        exact = torch.logsumexp(joint, 0) + run.schema.log_volume_nats
         found = estimate.log_likelihood(run, rows, SAMPLES)
         errors = (found.nats - exact).abs() / found.mc_se.clamp_min(1e-4)
         if not float(errors.max()) < TOLERATED:  # NaN is not

@@ -58,7 +58,7 @@ def convention(run: Run) -> str:
         return "no likelihood: a deterministic autoencoder"
     if run.binarize != "none":
         return f"probability of binary values, binarisation {run.binarize}"
-    if run.model.likelihood.support == "reals":
+    if run.model.likelihood.only.support == "reals":
         return f"probability density of {'values in [0, 1]' if run.schema.x.kind.levels else 'raw values'}"
     if run.schema.x.kind.is_count:
         return "probability of counts 0, 1, 2, …"
@@ -120,7 +120,7 @@ def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     name = "dynamic" if run.binarize == "expected" else run.binarize  # one draw b estimates E_b[log p(b)]
     train, test = train.binarized(name), test.binarized(name)
     scores = baselines.likelihood_baselines(train, test, size)
-    if run.model.likelihood.support == "reals" and run.schema.x.kind.levels:
+    if run.model.likelihood.only.support == "reals" and run.schema.x.kind.levels:
         # the model has a density over values in [0, 1], and these a density over levels: L − 1 times as wide per value
         scores.pop("independent values")
         scores = {

@@ -328,7 +328,7 @@ def unseen(run: Run, data: str, labels: Path | None) -> Dataset:
     if labels is None or not run.conditional:
         try:
             test = load(data, part="test", like=run.schema)
-            if test.part == "test" and (test.context is not None or not run.conditional):
+            if test.part == "test" and (test.known is not None or not run.conditional):
                 return test
         except UserError:  # there is none, or it is not of the model's kind
             pass

@@ -8,15 +8,17 @@ from variate import noise
 from variate.base.errors import UserError, seed_number, suggest
 from variate.base.surroundings import apart
 from variate.config.calls import call, check_keys, keywords, wanted
-from variate.config.names import OPTIONAL, OWN, registries
+from variate.config.names import JOINT, OPTIONAL, OWN, registries
 from variate.config.recipes import DEFAULTS, check_plain, shown
 from variate.config.suited import may_start_principal, model_schema
 from variate.config.training import Training
 from variate.data.schema import Schema
 from variate.models.latents.latent import Latent
+from variate.models.likelihoods.joint import Joint
 from variate.models.model import Model
 from variate.models.networks.layers import ShowAtoms
 from variate.models.objectives.objective import Objective
+from variate.models.readers import reader_of
 
 __all__ = ["build"]
 
@@ -41,15 +43,16 @@ def build(
         house: dict[str, typing.Any] = {"schema": schema}
         context = _optional("context", config, known, house)
         house |= {"schema": scored, "shape": scored.x.tensor_shape, "context": context.size if context else 0}
-        encoder = _encoder(config, known, house, modules or {})
+        reader = reader_of(scored.explained)
+        encoder = _encoder(config, known, house | {"shape": reader.shape}, modules or {})
         house |= {"features": encoder.features[0]}
         latent = _latent_of(config, known, house)
         house |= {"code": latent.code}
         decoder = _network("decoder", config, known, house, modules or {})
-        likelihood = _make("likelihood", config, known, house | {"features": decoder.features, "field": scored.x})
+        likelihood = _joint(config, known, house | {"features": decoder.features})
         labelling = _optional("labelling", config, known, house | {"counts": _class_counts(config, schema)})
-        shown = encoder if config["encoder"]["name"] == OWN else likelihood.shown(encoder)
-        model = Model(shown, latent, decoder, likelihood, context, labelling)
+        shown = likelihood.only.shown(encoder) if _sees_plain_values(config, scored) else encoder
+        model = Model(reader, shown, latent, decoder, likelihood, context, labelling)
     with apart(device), noise.seeded(seed_number(seed), "objective"):
         objective = _make("objective", config, known, house)
     _check_together(config, model, objective, scored)
@@ -104,14 +107,43 @@ def _encoder(
 ) -> typing.Any:
     """The encoder; where the likelihood has atoms, one of ours is shown them."""
     atoms, scored = config["likelihood"].get("atoms") or (), house["schema"]
+    if not _sees_plain_values(config, scored):
+        return _network("encoder", config, known, house, modules)
     levels = range(scored.x.kind.levels or 0)
     if not isinstance(atoms, list | tuple) or not all(type(atom) is int and atom in levels for atom in atoms):
         atoms = ()  # what is wrong with them, the likelihood will say
-    if config["encoder"].get("name") == OWN or not atoms:
+    if not atoms:
         return _network("encoder", config, known, house, modules)
     shape = ShowAtoms.shape(scored.x.tensor_shape, tuple(atoms))
     encoder = _network("encoder", config, known, house | {"shape": shape}, modules)
     return ShowAtoms(encoder, tuple(atoms), scored.x.kind.levels or 0)
+
+
+def _sees_plain_values(config: dict[str, dict], scored: Schema) -> bool:
+    """Whether an encoder of ours reads all values of an array, and nothing besides."""
+    return config["encoder"].get("name") != OWN and not scored.table and not scored.x.missing
+
+
+def _joint(config: dict[str, dict], known: dict[str, dict[str, type]], house: dict[str, typing.Any]) -> Joint:
+    """A law for every field: of an array the one that is said, of a table one for each measure, by the field's name."""
+    said, fields = config["likelihood"], house["schema"].explained
+    if not house["schema"].table:
+        return Joint({fields[0].name: _make("likelihood", config, known, house | {"field": fields[0]})})
+    if said.get("name") != JOINT:
+        raise UserError(
+            f"likelihood.name={shown(said.get('name'))} is of an array: a table has a likelihood for each measure, as "
+            f"in likelihood.{fields[0].name}=…."
+        )
+    names = {field.name for field in fields}
+    shared = {key: value for key, value in said.items() if key not in {"name", *names}}
+    laws, taken = {}, set[str]()
+    for field in fields:
+        cls = known["likelihood"][_one_of(said.get(field.name), f"likelihood.{field.name}", list(known["likelihood"]))]
+        own = {key: value for key, value in shared.items() if key in keywords(cls)}
+        laws[field.name] = call(cls, house | {"field": field}, own, "likelihood")
+        taken |= set(own)
+    check_keys(shared, taken, "likelihood")
+    return Joint(laws)
 
 
 def _network(
@@ -147,12 +179,14 @@ def _class_counts(config: dict[str, dict], schema: Schema) -> tuple[int, ...]:
 
 def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type]]) -> str:
     name = config[section].get("name")
-    if not isinstance(name, str) or name not in known[section]:
-        names = [*known[section], *(["none"] if section in OPTIONAL else [])]
-        raise UserError(
-            f"{section}.name={shown(name)} is not one of {', '.join(names)}{suggest(str(name)[:100], names)}."
-        )
-    return name
+    names = [*known[section], *(["none"] if section in OPTIONAL else [])]
+    return name if name in known[section] else _one_of(name, f"{section}.name", names)
+
+
+def _one_of(name: object, key: str, names: list[str]) -> str:
+    if isinstance(name, str) and name in names:
+        return name
+    raise UserError(f"{key}={shown(name)} is not one of {', '.join(names)}{suggest(str(name)[:100], names)}.")
 
 
 def _make(

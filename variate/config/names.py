@@ -10,9 +10,10 @@ from variate.models.objectives.objective import Objective
 from variate.models.posteriors.posterior import Posterior
 from variate.models.priors.prior import Prior
 
-__all__ = ["OPTIONAL", "OWN", "network_registry", "registries"]
+__all__ = ["JOINT", "OPTIONAL", "OWN", "network_registry", "registries"]
 
 OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
+JOINT = "joint"  # the likelihood of a table: a law for each of its fields
 OWN = "own"  # the file in models/networks/ for modules that the user brings
 
 

@@ -36,6 +36,7 @@ DEFAULTS: dict[str, dict] = {
     "labelling": {"name": "none"},
     "likelihood": {"name": "auto"},
     "objective": {"name": "elbo"},
+    "view": {"name": "none"},
     "train": {},
 }
 
@@ -47,7 +48,9 @@ def recipes() -> list[str]:
 
 def default_recipe(schema: Schema) -> str:
     """ "vae" (convolutional) where every axis of places has 8 or more; "few-columns" for vectors of up to four real
-    numbers; "vector" for everything else."""
+    numbers; "table" for tables; "vector" for everything else."""
+    if schema.table:
+        return "table"
     if schema.x.axes.spatial:
         return "vae" if min(schema.x.tensor_shape[1:]) >= 8 else "vector"
     return "few-columns" if schema.x.size <= FEW_COLUMNS and not schema.x.kind.is_mass else "vector"

@@ -7,7 +7,7 @@ from torch import Tensor
 from variate.base.errors import UserError
 from variate.base.registry import registry
 from variate.config.calls import call, keywords
-from variate.config.names import network_registry
+from variate.config.names import JOINT, network_registry
 from variate.config.recipes import default_recipe
 from variate.config.training import Training
 from variate.data import binarize
@@ -50,7 +50,7 @@ def latent_section(config: dict[str, dict], schema: Schema) -> dict:
     principal components if that is possible."""
     said = dict(config["latent"])
     if said.get("size") == "auto":
-        columns = schema.x.size if "start" in said else schema.x.size // 2
+        columns = schema.size if "start" in said else schema.size // 2
         said["size"] = 32 if schema.x.axes.spatial else max(1, min(MOST_LATENTS, columns))
     if said.get("start") == "auto":
         said["start"] = "principal" if may_start_principal(config | {"latent": said}, schema) else "random"
@@ -75,13 +75,21 @@ def may_start_principal(config: dict[str, dict], schema: Schema) -> bool:
 def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
     """What suits the values, with the numbers that suit the rows."""
     said = config["likelihood"]
+    if rows.schema.table:
+        laws = {field.name: defaults.name_for(field) for field in rows.schema.explained}
+        return {"name": JOINT} | laws | {key: value for key, value in said.items() if key != "name"}
     if said.get("name") == "auto":
         chosen = defaults.default_for(model_schema(config, rows.schema).x, rows.values)
         if config["latent"].get("start") == "principal":
-            chosen = defaults.default_of_principal(some_of(rows).target)
+            chosen = defaults.default_of_principal(_units_of(rows))
         said = chosen | {key: value for key, value in said.items() if key != "name"}
     law = registry(likelihoods, Likelihood).get(str(said.get("name")))
-    return (law.suited(lambda: some_of(rows).target) if law else {}) | said
+    return (law.suited(lambda: _units_of(rows)) if law else {}) | said
+
+
+def _units_of(rows: Dataset) -> Tensor:
+    """Some rows of an array in model units."""
+    return some_of(rows).target[rows.schema.x.name].units
 
 
 def _objective(config: dict[str, dict], rows: Dataset) -> dict:

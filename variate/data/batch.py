@@ -1,30 +1,79 @@
-"""One batch, as every model sees it."""
+"""One batch, as every model sees it: records, each the cells of some fields."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "Cells", "Record"]
+
+
+class Cells(NamedTuple):
+    """Values of one field: ``units`` (B, \\*tensor_shape) in model units, 0 where a cell is missing; ``observed``, bool
+    like them, False there, ``None`` where all cells are known."""
+
+    units: Tensor
+    observed: Tensor | None = None
+
+    def choose(self, index: Tensor | slice) -> "Cells":
+        """Some of the rows."""
+        return Cells(self.units[index], None if self.observed is None else self.observed[index])
+
+    def to(self, dtype: torch.dtype) -> "Cells":
+        """Floats in another precision; what is counted stays exact."""
+        return self._replace(units=self.units.to(dtype) if self.units.is_floating_point() else self.units)
+
+    @property
+    def holes(self) -> Tensor:
+        """The units, NaN where a cell is missing."""
+        return self.units if self.observed is None else self.units.masked_fill(~self.observed, torch.nan)
+
+
+Record = dict[str, Cells]  # field name → cells
 
 
 class Batch(NamedTuple):
-    """What the encoder reads, what the likelihood scores, and what is known besides; B rows in model units.
+    """B rows: what the encoder reads, what the likelihood scores, and what the model is told besides.
 
-    input: (B, …), the encoder's input.
-    target: (B, …), what p(x|z, c) is asked about; differs from ``input`` in denoising or translation.
-    observed: (B, …) bool like ``target``, False where a cell is missing; ``None`` when all are there.
-    context: (B,) int64 labels, or (B, …) whatever the context network reads; ``None`` without conditions.
-    weight: (B,), how much each row counts in the loss (0 pads a last batch); ``None`` for ones.
+    input, target: records; they differ in denoising, where cells are hidden, or in translation. given: the record of
+    what is known of every row; ``None`` without it. weight: (B,), how much each row counts in the loss (0 pads a last
+    batch); ``None`` for ones.
+
+    >>> Batch.of(torch.zeros(5, 2)).rows
+    5
     """
 
-    input: Tensor
-    target: Tensor
-    observed: Tensor | None = None
-    context: Tensor | None = None
+    input: Record
+    target: Record
+    given: Record | None = None
     weight: Tensor | None = None
 
+    @classmethod
+    def of(cls, x: Tensor, given: Record | None = None) -> "Batch":
+        """Rows (B, …) of the one field "x", which are to be read and explained."""
+        record = {"x": Cells(x)}
+        return cls(record, record, given)
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.target.values())).units)
+
+    def choose(self, index: Tensor | slice) -> "Batch":
+        """Some of the rows."""
+
+        def chosen(record: Record) -> Record:
+            return {name: cells.choose(index) for name, cells in record.items()}
+
+        given = None if self.given is None else chosen(self.given)
+        weight = None if self.weight is None else self.weight[index]
+        return Batch(chosen(self.input), chosen(self.target), given, weight)
+
     def to(self, dtype: torch.dtype) -> "Batch":
-        """The same rows with input, target and weight in another precision; what is known besides stays exact."""
+        """The same rows in another precision; what is counted stays exact."""
+
+        def changed(record: Record) -> Record:
+            return {name: cells.to(dtype) for name, cells in record.items()}
+
+        given = None if self.given is None else changed(self.given)
         weight = None if self.weight is None else self.weight.to(dtype)
-        return self._replace(input=self.input.to(dtype), target=self.target.to(dtype), weight=weight)
+        return Batch(changed(self.input), changed(self.target), given, weight)

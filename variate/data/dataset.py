@@ -11,7 +11,7 @@ from torch import Tensor
 from variate import noise
 from variate.base.errors import UserError, count_number, seed_number
 from variate.data import binarize as binarizations
-from variate.data.batch import Batch
+from variate.data.batch import Batch, Cells, Record
 from variate.data.infer import (
     COARSE_TOLERANCE,
     GRID_TOLERANCE,
@@ -23,7 +23,7 @@ from variate.data.infer import (
 )
 from variate.data.kinds import Levels
 from variate.data.known import Known, known_as
-from variate.data.schema import Schema
+from variate.data.schema import Field, Schema
 from variate.data.shards import Shards, pieces
 
 __all__ = ["Dataset"]
@@ -38,7 +38,8 @@ VALIDATION_SHARE = 1 / 6  # 10,000 of MNIST's 60,000 training rows
 class Dataset:
     """n rows of one schema: ``values`` (n, *shape) in the stored dtype, and what is known of them besides.
 
-    Values that do not fit into memory are ``Shards``; labels and columns always are in memory.
+    Of a table the values are its codes, NaN where a cell is missing. Values that do not fit into memory are ``Shards``;
+    labels, columns and weights always are in memory.
     ``labels`` (n,) int64, −1 where the class is not known; or ``columns`` (n, k) float64, real numbers that a model
     may be conditional on; ``None`` where there is no such thing. ``words``: the labels were words, if only to look at.
     """
@@ -50,14 +51,27 @@ class Dataset:
     part: str = "all"
     columns: Tensor | None = None
     words: bool = False
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
-    def context(self) -> Tensor | None:
-        """What a conditional model is told of every row."""
+    def given(self) -> Record | None:
+        """What a conditional model is told of every row, if something is known."""
+        return self._given(slice(None), torch.float32)
+
+    @property
+    def known(self) -> Tensor | Shards | None:
+        """The same as it is kept: classes (n,), real columns (n, k), or the codes of a table (n, W)."""
+        if self.schema.table:
+            return self.values
         return self.labels if self.columns is None else self.columns
+
+    def _given(self, index: Tensor | slice, dtype: torch.dtype) -> Record | None:
+        if self.known is None or not self.schema.given:
+            return None
+        return self.schema.told(_chosen(self.known, index), dtype)
 
     @property
     def streams(self) -> bool:
@@ -87,7 +101,7 @@ class Dataset:
         return replace(self, values=self.values.to(device), **known)
 
     def _known(self) -> dict[str, Tensor]:
-        known = {"labels": self.labels, "columns": self.columns}
+        known = {"labels": self.labels, "columns": self.columns, "weights": self.weights}
         return {name: value for name, value in known.items() if value is not None}
 
     def split(self, seed: int) -> tuple["Dataset", "Dataset"]:
@@ -132,16 +146,19 @@ class Dataset:
         rows = 0 if isinstance(index, slice) else len(index)
         index = index if isinstance(index, slice) else index[part]
         raw = _chosen(self.values, index)
-        units = grey = self.schema.x.to_tensor(raw, dtype)
+        target = {field.name: field.cells(raw, dtype) for field in self.schema.explained}
         binarization = binarizations.get(binarize)
         if binarization is not None:
-            units = binarization(grey, lambda: self._uniform(raw, grey, key, rows or len(raw), part))
-        read = units if self.schema.x.kind.is_mass else units.clamp(-FARTHEST, FARTHEST)
-        return Batch(read, units, context=None if self.context is None else _chosen(self.context, index))
+            ((name, (grey, observed)),) = target.items()
+            bits = binarization(grey, lambda: self._uniform(raw, grey, key, rows or len(raw), part))
+            target = {name: Cells(bits, observed)}
+        read = {field.name: _within_reach(field, target[field.name]) for field in self.schema.explained}
+        weight = None if self.weights is None else _chosen(self.weights, index)
+        return Batch(read, target, self._given(index, dtype), weight)
 
     def keys(self, index: Tensor | slice) -> list[bytes]:
         """A key for every row, for noise that is its own: equal rows have equal keys, whatever they were stored as."""
-        return noise.row_keys(self.schema.x.canonical(_chosen(self.values, index)))
+        return noise.row_keys(self.schema.canonical(_chosen(self.values, index)))
 
     def _uniform(self, raw: Tensor, units: Tensor, key: tuple, rows: int, part: slice) -> Tensor:
         """One number per value: from the key for that many rows, of which a part is wanted, or from the rows' own."""
@@ -149,7 +166,7 @@ class Dataset:
             generator = noise.generator("binarize", *key, device=units.device)
             shape, place = (rows, *units.shape[1:]), units.device
             return torch.rand(shape, generator=generator, device=place, dtype=torch.float32)[part]
-        keys = noise.row_keys(self.schema.x.canonical(raw))
+        keys = noise.row_keys(self.schema.canonical(raw))
         normal = noise.row_normal(0, "binarize", keys, (1, *units.shape[1:]))[0]
         return torch.special.ndtr(normal).to(units.device)
 
@@ -161,7 +178,7 @@ class Dataset:
 
         def bits(values: Tensor) -> Tensor:
             rows = Dataset(values, None, self.schema)
-            parts = [raw.x.to_raw(batch.input) for batch in rows.batches(VALUES_AT_ONCE, name)]
+            parts = [raw.to_raw({raw.x.name: batch.target[raw.x.name].units}) for batch in rows.batches(VALUES_AT_ONCE, name)]
             return torch.from_numpy(np.concatenate(parts))
 
         values = self.values.changed(bits, np.dtype("u1")) if isinstance(self.values, Shards) else bits(self.values)
@@ -179,6 +196,12 @@ class Dataset:
         """
         if self.schema == wanted:
             return self
+        if self.schema.table or wanted.table:
+            if self.schema.table == wanted.table:  # codes of the same columns
+                return replace(self, schema=wanted)
+            raise UserError(
+                f"{self.name} holds {self.schema.describe()}, but the model was trained on {wanted.describe()}."
+            )
         if self.schema.x.shape != wanted.x.shape:
             raise UserError(f"{self.name} holds {self._described()}, but the model was trained on {wanted.describe()}.")
         self._check_values(wanted)
@@ -242,6 +265,11 @@ def _learned(train: Dataset) -> Schema:
             replace(schema.label, kind=replace(schema.label.kind, frequencies=tuple(counts.tolist())))
         )
     return schema
+
+
+def _within_reach(field: Field, cells: Cells) -> Cells:
+    """Real numbers as far out as an encoder reads them."""
+    return cells if field.kind.is_mass else cells._replace(units=cells.units.clamp(-FARTHEST, FARTHEST))
 
 
 def _strange(schema: Schema, values: Tensor) -> Tensor:

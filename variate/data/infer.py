@@ -88,13 +88,13 @@ def known_fields(known: Known | None, rows: int) -> list[Field]:
 
 
 def label_field(counts: tuple[int, ...], words: tuple[str, ...] | None = None) -> Field:
-    return Field(Category(counts, words), (), "int64", name=LABEL)
+    return Field(Category(counts, words), (), "int64", name=LABEL, given=True)
 
 
 def columns_field(columns: np.ndarray | Tensor, what: str = "the data") -> Field:
     """Of real columns (n, k)."""
     offset, scale = standardisation(columns, "F", what)
-    return Field(Reals(offset, spread_or_one(scale)), (columns.shape[1],), "float64", "F", COLUMNS)
+    return Field(Reals(offset, spread_or_one(scale)), (columns.shape[1],), "float64", "F", COLUMNS, given=True)
 
 
 def _parts(values: np.ndarray | Shards, doing: str = "") -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
@@ -9,13 +10,16 @@ import torch
 from torch import Tensor
 
 from variate.base.errors import UserError
+from variate.data.batch import Cells, Record
+from variate.data.columns import Column
 from variate.data.kinds import Category, Kind
 from variate.data.layout import Layout, default_layout
 
 __all__ = ["DTYPES", "Field", "Schema"]
 
 DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64")
-MOST_CONDITIONS = 65_536
+MOST_CONDITIONS, MOST_FIELDS, MOST_COLUMNS = 65_536, 64, 10_000
+OUT_OF_RANGE = "its schema is out of range: the file is damaged or hostile, do not use it."
 X, LABEL, COLUMNS = "x", "label", "columns"  # the values that are learned; what may be known of a row besides
 
 
@@ -25,7 +29,9 @@ class Field:
 
     ``shape`` is the raw shape of one example and ``layout`` says what its axes are: "F" a vector of features, "L" a
     signal, "HW" an image, "DHW" a volume, the last three also with a channel axis C first or last. A single number has
-    no axes. ``resized``: the images of a folder were brought to ``shape``.
+    no axes. ``resized``: the images of a folder were brought to ``shape``. ``at``: of a table, which of its columns of
+    codes these are. ``missing``: whether cells may be missing, NaN in raw values. ``given``: the model is told of them
+    instead of explaining them.
 
     >>> from variate.data.kinds import Levels
     >>> field = Field(Levels(256), (2, 2), "uint8")
@@ -39,6 +45,9 @@ class Field:
     layout: str = ""
     name: str = X
     resized: bool = False
+    at: tuple[int, ...] = ()
+    missing: bool = False
+    given: bool = False
 
     def __post_init__(self) -> None:
         if not self.layout and self.shape:
@@ -76,6 +85,23 @@ class Field:
         """Raw rows (B, \\*shape) as stored → model units (B, \\*tensor_shape), on the device of ``raw``."""
         return self.kind.units(self.axes.to_tensor(raw), dtype)
 
+    def cells(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Cells:
+        """Raw rows (B, …) → this field's cells, with what is missing of them.
+
+        >>> from variate.data.kinds import Reals
+        >>> field = Field(Reals((1.0, 2.0), (2.0, 1.0)), (2,), "float64", at=(2, 0), missing=True)
+        >>> units, observed = field.cells(torch.tensor([[2.0, 0.0, torch.nan]]))
+        >>> units.tolist(), observed.tolist()
+        ([[0.0, 0.0]], [[False, True]])
+        """
+        chosen = raw[:, list(self.at)] if self.at else raw
+        if not self.missing:
+            return Cells(self.to_tensor(chosen, dtype))
+        observed = ~chosen.isnan()
+        units = self.to_tensor(torch.where(observed, chosen, torch.zeros_like(chosen)), dtype)
+        observed = self.axes.to_tensor(observed)
+        return Cells(torch.where(observed, units, torch.zeros_like(units)), observed)
+
     def to_raw(self, units: Tensor) -> np.ndarray:
         """Model units (B, \\*tensor_shape) → raw rows (B, \\*shape) in the data's own dtype; levels are rounded."""
         exact = self.kind.raw(units.detach().to("cpu", torch.float64).numpy())
@@ -110,18 +136,20 @@ class Field:
         if not isinstance(said, dict) or set(said) != {field.name for field in fields(cls)}:
             raise UserError("its schema has missing or unknown keys: it was not written by variate.")
         if bool(said["layout"]) != bool(said["shape"]):
-            raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
-        shape = tuple(said["shape"]) if isinstance(said["shape"], list) else said["shape"]
-        field = cls(**said | {"kind": Kind.from_json(said["kind"]), "shape": shape})
+            raise UserError(OUT_OF_RANGE)
+        listed = {key: tuple(said[key]) for key in ("shape", "at") if isinstance(said[key], list)}
+        field = cls(**said | listed | {"kind": Kind.from_json(said["kind"])})
         if not _plausible(field):
-            raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
+            raise UserError(OUT_OF_RANGE)
         return field
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The fields of a row: ``x``, the values that are learned, and what may be known besides, a class ("label") or
-    real numbers ("columns").
+    """The fields of a row: those that are explained, and those that may be given.
+
+    Of an array ``x``, the values that are learned, and what may be known besides, a class ("label") or real numbers
+    ("columns"). Of a table the columns of one measure each, and ``table``, what the columns of the frame are.
 
     >>> from variate.data.kinds import Levels
     >>> schema = Schema.of(Field(Levels(2), (5,), "uint8"), Field(Category((3, 4)), (), "int64", name="label"))
@@ -130,6 +158,7 @@ class Schema:
     """
 
     fields: tuple[Field, ...]
+    table: tuple[Column, ...] = ()
 
     @classmethod
     def of(cls, *fields: Field) -> "Schema":
@@ -141,8 +170,74 @@ class Schema:
 
     @property
     def x(self) -> Field:
-        """What is learned."""
+        """What is learned of an array."""
         return self.fields[0]
+
+    @property
+    def explained(self) -> tuple[Field, ...]:
+        """What is learned: what the encoder reads and the likelihood judges."""
+        return tuple(field for field in self.fields if not field.given)
+
+    @property
+    def given(self) -> tuple[Field, ...]:
+        """What a model may be told."""
+        return tuple(field for field in self.fields if field.given)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one raw row, as it is stored: of a table, of its codes."""
+        return (sum(field.size for field in self.fields),) if self.table else self.x.shape
+
+    @property
+    def dtype(self) -> str:
+        """Of raw rows."""
+        return self.x.dtype
+
+    @property
+    def are_vectors(self) -> bool:
+        """Whether rows have no places."""
+        return self.x.layout == "F"
+
+    @property
+    def size(self) -> int:
+        """D, the values that are explained of a row: the "dim" of bits/dim."""
+        return sum(field.size for field in self.explained)
+
+    @property
+    def varying_size(self) -> int:
+        """How many of them are no constants."""
+        return sum(field.varying_size for field in self.explained)
+
+    @property
+    def log_volume_nats(self) -> float:
+        """What a log-density of all of them in model units lacks to be one in raw units."""
+        return sum(field.log_volume_nats for field in self.explained)
+
+    def told(self, known: Tensor | None, dtype: torch.dtype = torch.float32) -> Record | None:
+        """What is given, as it is kept, → a record: classes (n,), real columns (n, k), or codes of a table (n, W)."""
+        if known is None or not self.given:
+            return None
+        if self.table:
+            return {field.name: field.cells(known, dtype) for field in self.given}
+        return {field.name: Cells(field.kind.units(known, torch.float64)) for field in self.given}
+
+    def to_raw(self, units: dict[str, Tensor]) -> np.ndarray:
+        """Model units of some fields → raw rows (B, \*shape); NaN in the columns of a table that are not among them."""
+        if not self.table:
+            return self.x.to_raw(units[self.x.name])
+        rows = np.full((len(next(iter(units.values()))), *self.shape), np.nan)
+        for name, values in units.items():
+            field = self.field(name)
+            if field is not None:
+                rows[:, list(field.at)] = field.to_raw(values)
+        return rows
+
+    def canonical(self, raw: Tensor) -> Tensor:
+        """Raw rows → the values that they stand for: equal rows have equal bytes, however stored."""
+        if not self.table and not self.x.missing:
+            return self.x.canonical(raw)
+        exact = raw.to(torch.float64) + 0.0  # −0.0 too becomes 0.0
+        return exact.where(~exact.isnan(), torch.nan)  # one NaN of many
 
     @property
     def columns(self) -> Field | None:
@@ -167,7 +262,7 @@ class Schema:
     def with_field(self, field: Field) -> "Schema":
         """The same with this field in the place of the one of its name, or added."""
         kept = [field if other.name == field.name else other for other in self.fields]
-        return Schema(tuple(kept if self.field(field.name) else [*kept, field]))
+        return replace(self, fields=tuple(kept if self.field(field.name) else [*kept, field]))
 
     def with_kind(self, kind: Kind) -> "Schema":
         """The same with values of another kind."""
@@ -175,23 +270,28 @@ class Schema:
 
     def describe(self) -> str:
         """One line for people."""
+        if self.table:
+            return _described_table(self)
         known = [f", {self.label.kind.describe()}"] if self.label else []
         known += [f", {self.columns.size} known columns"] if self.columns else []
         return self.x.describe() + "".join(known)
 
     def to_json(self) -> dict:
-        return json.loads(json.dumps({"fields": [field.to_json() for field in self.fields]}))
+        columns = [column.to_json() for column in self.table]
+        return json.loads(json.dumps({"fields": [field.to_json() for field in self.fields], "table": columns}))
 
     @classmethod
     def from_json(cls, data: object) -> "Schema":
         """The inverse of ``to_json``; raises ``UserError`` for a schema that no version of variate wrote."""
-        fields = data.get("fields") if isinstance(data, dict) and set(data) == {"fields"} else None
-        if not isinstance(fields, list) or not 1 <= len(fields) <= 3:
+        known = isinstance(data, dict) and set(data) == {"fields", "table"}
+        fields, columns = (data["fields"], data["table"]) if known else (None, None)  # pyright: ignore[reportIndexIssue]
+        if not isinstance(fields, list) or not 1 <= len(fields) <= MOST_FIELDS or not isinstance(columns, list):
             raise UserError("its schema has missing or unknown keys: it was not written by variate.")
-        schema = cls(tuple(map(Field.from_json, fields)))
-        names = [field.name for field in schema.fields]
-        if names[0] != X or not set(names[1:]) <= {LABEL, COLUMNS} or len(set(names)) < len(names):
-            raise UserError("its schema is out of range: the file is damaged or hostile, do not use it.")
+        if len(columns) > MOST_COLUMNS:
+            raise UserError(OUT_OF_RANGE)
+        schema = cls(tuple(map(Field.from_json, fields)), tuple(map(Column.from_json, columns)))
+        if not (_is_table(schema) if columns else _is_array(schema)):
+            raise UserError(OUT_OF_RANGE)
         return schema
 
 
@@ -208,6 +308,8 @@ def _plausible(field: Field) -> bool:
         and isinstance(field.dtype, str)
         and field.dtype in DTYPES
         and type(field.resized) is bool
+        and type(field.missing) is bool
+        and type(field.given) is bool
         and not (field.resized and len(shape) < 2)
         and _is_of_its_role(field)
         and field.kind.plausible(field.tensor_shape[0] if shape else 1)
@@ -215,7 +317,11 @@ def _plausible(field: Field) -> bool:
 
 
 def _is_of_its_role(field: Field) -> bool:
-    """A label is a single class, columns are real numbers that vary, x has axes and is no class."""
+    """A label is a single class, columns are real numbers that vary, what is explained has axes and is no class; of a
+    table every value has a column of codes."""
+    if field.at:
+        whole = isinstance(field.at, tuple) and all(type(at) is int and 0 <= at < MOST_COLUMNS for at in field.at)
+        return whole and field.layout == "F" and field.shape == (len(field.at),) and field.dtype == "float64"
     if field.name == LABEL:
         return isinstance(field.kind, Category) and not field.shape
     if field.name == COLUMNS:
@@ -226,3 +332,38 @@ def _is_of_its_role(field: Field) -> bool:
             and min(field.kind.scale) > 0
         )
     return field.name == X and bool(field.shape) and not isinstance(field.kind, Category)
+
+
+def _is_array(schema: Schema) -> bool:
+    """One field that is explained, and at most one of each that may be given."""
+    names = [field.name for field in schema.fields]
+    first, *others = schema.fields
+    told = all(field.given and not field.at and not field.missing for field in others)
+    return names[0] == X and set(names[1:]) <= {LABEL, COLUMNS} and len(set(names)) == len(names) and told and (
+        not first.given and not first.at
+    )
+
+
+def _is_table(schema: Schema) -> bool:
+    """Every column of codes belongs to one field, of the measure that the column has."""
+    learned = [column for column in schema.table if column.learned]
+    at = sorted(place for field in schema.fields for place in field.at)
+    names = [field.name for field in schema.fields]
+    proper = all(isinstance(name, str) and name.isidentifier() and len(name) < 100 for name in names)
+    return (
+        at == list(range(len(learned)))
+        and len(set(names)) == len(names)
+        and proper
+        and bool(schema.explained)
+        and not schema.explained[0].given
+        and all(field.at and field.missing for field in schema.fields)
+        and len({column.name for column in schema.table}) == len(schema.table)
+    )
+
+
+def _described_table(schema: Schema) -> str:
+    """How many columns of which measure."""
+    counts = Counter(column.measure for column in schema.table)
+    parts = ", ".join(f"{count} {measure}" for measure, count in counts.items())
+    told = sum(field.size for field in schema.given)
+    return f"a table of {len(schema.table):,} columns ({parts})" + (f", {told} of them given" if told else "")

@@ -1,34 +1,35 @@
-"""A model is four networks and a latent, put together; nobody subclasses it.
+"""A model is a reader, networks and a latent, put together; nobody subclasses it.
 
-x ─encoder→ features ─latent→ Draw ─decoder→ features ─likelihood→ p(x | z, c), with the context c, encoded once,
-shared by all of them.
+record ─reader→ x ─encoder→ features ─latent→ Draw ─decoder→ features ─likelihood→ p(record | z, c), with the context c,
+made once of what is given, shared by all of them.
 """
 
 import torch
 from torch import Tensor, nn
 
 from variate.base.once import once
-from variate.data.batch import Batch
+from variate.data.batch import Batch, Record
 from variate.models.labellings import Labelling
 from variate.models.latents.latent import Draw, Latent, mean_of_samples
-from variate.models.likelihoods.likelihood import Likelihood
+from variate.models.likelihoods.joint import Joint
+from variate.models.readers import Reader
 
 __all__ = ["Decoded", "Model"]
 
 
 class Decoded:
-    """p(x | z, c) for n samples of every row, judged on the batch's target; computed when asked, once.
+    """p(x | z, c) for n samples of every row, judged on the target; computed when asked, once.
 
-    The places of parameters, target and ``observed`` may be in any one order: nothing here is but summed over them.
+    The places of parameters and target may be in any one order: nothing here is but summed over them.
     """
 
-    def __init__(self, likelihood: Likelihood, parameters: Tensor, batch: Batch):
-        self.likelihood, self.parameters, self.batch = likelihood, parameters, batch
+    def __init__(self, likelihood: Joint, parameters: dict[str, Tensor], target: Record):
+        self.likelihood, self.parameters, self.target = likelihood, parameters, target
 
     @once
     def log_prob(self) -> Tensor:
         """log p(x | z, c) in nats, (n, B)."""
-        return self.likelihood.log_prob(self.parameters, self.batch.target, self.batch.observed)
+        return self.likelihood.log_prob(self.parameters, self.target)
 
     @once
     def distortion_nats(self) -> Tensor:
@@ -38,46 +39,54 @@ class Decoded:
     @once
     def squared_error(self) -> Tensor:
         """‖x − point‖² in model units, summed over the (observed) values: (n, B)."""
-        error = (self.batch.target - self.likelihood.point(self.parameters)) ** 2
-        if self.batch.observed is not None:
-            error = torch.where(self.batch.observed, error, torch.zeros_like(error))
-        return error.flatten(2).sum(-1)
+        points = self.likelihood.point(self.parameters)
+        errors = []
+        for name, (units, observed) in self.target.items():
+            error = (units - points[name]) ** 2
+            if observed is not None:
+                error = torch.where(observed, error, torch.zeros_like(error))
+            errors.append(error.flatten(2).sum(-1))
+        return errors[0] if len(errors) == 1 else torch.stack(errors).sum(0)
 
 
 class Model(nn.Module):
-    """encoder, latent, decoder, likelihood; a context network, if conditional; a labelling, if z explains labels."""
+    """reader, encoder, latent, decoder, likelihood; a context network, if something is given; a labelling, if z explains
+    labels."""
 
     def __init__(
         self,
+        reader: Reader,
         encoder: nn.Module,
         latent: Latent,
         decoder: nn.Module,
-        likelihood: Likelihood,
+        likelihood: Joint,
         context: nn.Module | None,
         labelling: Labelling | None = None,
     ):
         super().__init__()
-        self.encoder, self.latent, self.decoder = encoder, latent, decoder
+        self.reader, self.encoder, self.latent, self.decoder = reader, encoder, latent, decoder
         self.likelihood, self.context, self.labelling = likelihood, context, labelling
 
-    def encode_context(self, context: Tensor | None) -> Tensor | None:
-        """Raw context (B, …) → c (B, C); ``None`` for an unconditional model."""
-        return None if self.context is None else self.context(context)
+    def encode_context(self, given: Record | None) -> Tensor | None:
+        """What is given of every row → c (B, C); ``None`` for an unconditional model."""
+        return None if self.context is None else self.context(given)
 
-    def infer(self, x: Tensor, c: Tensor | None, noise: Tensor) -> Draw:
+    def read(self, record: Record, c: Tensor | None) -> Tensor:
+        """A record → the encoder's features (B, F)."""
+        return self.encoder(self.reader(record), c)
+
+    def infer(self, record: Record, c: Tensor | None, noise: Tensor) -> Draw:
         """n = len(noise) samples from q(z | x, c) for every row."""
-        return self.latent.infer(self.encoder(x, c), c, noise)
+        return self.latent.infer(self.read(record, c), c, noise)
 
-    def decode(self, code: Tensor, c: Tensor | None) -> Tensor:
-        """Code (n, B, …) and c (B, C) → the likelihood's parameters (n, B, P, *shape)."""
-        return self.likelihood(self._features(code, c)).unflatten(0, code.shape[:2])
+    def decode(self, code: Tensor, c: Tensor | None) -> dict[str, Tensor]:
+        """Code (n, B, …) and c (B, C) → the likelihood's parameters (n, B, P, *shape) of every field."""
+        return _by_sample(self.likelihood(self._features(code, c)), code)
 
     def judge(self, code: Tensor, c: Tensor | None, batch: Batch) -> Decoded:
         """Code (n, B, …) and c (B, C) → p(x | z, c), ready to be asked about the batch."""
-        known = [batch.target] if batch.observed is None else [batch.target, batch.observed]
-        parameters, target, *observed = self.likelihood.beside(self._features(code, c), *known)
-        batch = batch._replace(target=target, observed=observed[0] if observed else None)
-        return Decoded(self.likelihood, parameters.unflatten(0, code.shape[:2]), batch)
+        parameters, target = self.likelihood.beside(self._features(code, c), batch.target)
+        return Decoded(self.likelihood, _by_sample(parameters, code), target)
 
     def _features(self, code: Tensor, c: Tensor | None) -> Tensor:
         """What the decoder makes of every sample, (n · B, …)."""
@@ -86,6 +95,11 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch, noise: Tensor) -> tuple[Draw, Decoded]:
         """Encode, draw, decode, ready to be judged by an objective or an estimator."""
-        c = self.encode_context(batch.context)
+        c = self.encode_context(batch.given)
         draw = self.infer(batch.input, c, noise)
         return draw, self.judge(draw.code, c, batch)
+
+
+def _by_sample(parameters: dict[str, Tensor], code: Tensor) -> dict[str, Tensor]:
+    """(n · B, …) → (n, B, …), as the code (n, B, …) has it."""
+    return {name: numbers.unflatten(0, code.shape[:2]) for name, numbers in parameters.items()}

@@ -28,16 +28,16 @@ def start_at(model: Model, rows: Dataset) -> None:
 
 def some_of(rows: Dataset, most: int = JOINT_ROWS) -> Batch:
     """Training rows in model units, few enough to be looked at in one piece."""
-    return rows.subset(max(1, min(most, VALUES // rows.schema.x.size))).batch(slice(None))
+    return rows.subset(max(1, min(most, VALUES // rows.schema.size))).batch(slice(None))
 
 
 def _start_at_components(model: Model, rows: Batch) -> None:
     """z = Wᵀ(x − b) + s ε and x = W z + b + s ε', W orthogonal; rows of Wᵀ beyond the number of columns are zeros."""
-    likelihood = model.likelihood
-    x = likelihood.straight(rows.target).flatten(1).double()
+    likelihood, (target,) = model.likelihood.only, rows.target.values()
+    x = likelihood.straight(target.units).flatten(1).double()
     mean, axes = _principal(x, model.latent.size)
     likelihood.start_linear(axes, mean, FIRST_SPREAD)
-    codes, context = (x - mean) @ axes, model.encode_context(rows.context)
+    codes, context = (x - mean) @ axes, model.encode_context(rows.given)
     model.latent.start_linear(axes.T, -mean @ axes, codes, context, FIRST_SPREAD)
 
 

@@ -27,7 +27,7 @@ from variate.base.surroundings import apart
 from variate.data.schema import Schema
 from variate.models.model import Model
 from variate.models.objectives.objective import Objective
-from variate.results.formats import FORMAT, READABLE, upgraded
+from variate.results.formats import FORMAT, READABLE, renamed, upgraded
 
 __all__ = [
     "MODEL",
@@ -120,6 +120,7 @@ def load(path: str | os.PathLike, modules: dict[str, nn.Module] | None = None) -
             f"{place} is no run: it has no model.safetensors; make one with `variate fit DATA --out {place}`."
         )
     tensors, described = read_file(file)
+    tensors = renamed(tensors, described["format"])
     if not {"config", "schema", "info"} <= set(described):
         raise UserError(f"{file} is not a model file of variate's: make one with `variate fit`.")
     schema, config, info = described_schema(described, file), described_config(described, file), described["info"]

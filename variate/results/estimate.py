@@ -18,8 +18,9 @@ from variate import noise
 from variate.base.errors import UserError, seed_number
 from variate.base.progress import Progress
 from variate.base.surroundings import applying
-from variate.data.batch import Batch
+from variate.data.batch import Batch, Cells
 from variate.data.dataset import Dataset
+from variate.data.schema import LABEL
 from variate.models.laws.normals import kl_of_marginals
 from variate.results.checkpoint import Run
 from variate.results.inference import Gathered, chunks, code_means, exact, matching, rows_at_once
@@ -90,7 +91,7 @@ class Parts:
 
 def bits_per_dim(nats: float, run: Run) -> float:
     """−log p / (D ln 2)."""
-    return -nats / (run.schema.x.size * math.log(2))
+    return -nats / (run.schema.size * math.log(2))
 
 
 def _refuse_deterministic(run: Run) -> None:
@@ -101,11 +102,11 @@ def _refuse_deterministic(run: Run) -> None:
         )
 
 
-def _log_weights(run: Run, batch: Batch, labels: Tensor | None, keys: list[bytes], samples: int, key: tuple) -> Tensor:
+def _log_weights(run: Run, batch: Batch, keys: list[bytes], samples: int, key: tuple) -> Tensor:
     """log p(x, z_i | c) − log q(z_i | x, c) for every row and sample: (samples, B), double precision."""
     model = run.model
-    c = model.encode_context(labels)
-    features = model.encoder(batch.input, c)
+    c = model.encode_context(batch.given)
+    features = model.read(batch.input, c)
     draws = noise.row_normal(key[0], repr(key[1:]), keys, (samples, model.latent.noise_size)).to(features)
     at_once = max(1, rows_at_once(run, DECODED_AT_ONCE) // len(keys))
     parts = []
@@ -168,7 +169,7 @@ def _over_rows(
             all_keys += keys[:kept]
             bar.advance(kept)
     columns, alike = zip(gathered.columns[::2], gathered.columns[1::2], strict=True), _alike(all_keys)
-    volume = run.schema.x.log_volume_nats
+    volume = run.schema.log_volume_nats
     return [LogLikelihood(nats + volume, variance.sqrt(), samples, alike) for nats, variance in columns]
 
 
@@ -179,7 +180,7 @@ def _alike(keys: list[bytes]) -> Tensor | None:
 
 
 def _given(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    return [_log_mean(_log_weights(run, batch, batch.context, keys, samples, (seed, "importance")))]
+    return [_log_mean(_log_weights(run, batch, keys, samples, (seed, "importance")))]
 
 
 def _summed_out(
@@ -193,8 +194,9 @@ def _summed_out(
     pilot = estimates + log_prior
     needed = pilot > pilot.max(0).values - NEGLIGIBLE_NATS
     wanted, (full, spreads) = needed.clone(), (estimates.clone(), variances.clone())
-    if given and batch.context is not None:
-        wanted.scatter_(0, batch.context.unsqueeze(0), True)
+    told = _labels(batch) if given else None
+    if told is not None:
+        wanted.scatter_(0, told, True)
     summed = torch.full((samples, len(keys)), -math.inf, dtype=torch.float64)  # of every draw: the labels share them
     for label, rows, weights in _of_pairs(run, batch, keys, wanted, samples, seed):
         full[label, rows], spreads[label, rows] = _log_mean(weights)
@@ -207,9 +209,8 @@ def _summed_out(
     share = (joint - total).exp() ** 2  # 0 of an impossible label, whose variance nobody knows
     left = torch.where(needed | (share == 0), 0.0, share * variances).sum(0)
     spread = (spread * (sure - total).exp() ** 2 + left).where(total.isfinite(), math.inf)
-    if not given or batch.context is None:
+    if told is None:
         return [(total, spread)]
-    told = batch.context.unsqueeze(0)
     return [(total, spread), (full.gather(0, told)[0], spreads.gather(0, told)[0])]
 
 
@@ -217,8 +218,8 @@ def _pilot(run: Run, batch: Batch, keys: list[bytes], samples: int, seed: int) -
     """(log means, relative variances) of every label and row from a few samples, (labels, B) each."""
     found, few = [], min(PILOT_SAMPLES, samples)
     for label in range(len(run.schema.class_counts)):
-        labels = torch.full((len(keys),), label)
-        found.append(_log_mean(_log_weights(run, batch, labels, keys, few, (seed, "pilot", label))))
+        labelled = _labelled(batch, torch.full((len(keys),), label))
+        found.append(_log_mean(_log_weights(run, labelled, keys, few, (seed, "pilot", label))))
     estimates, variances = zip(*found, strict=True)
     return torch.stack(estimates), torch.stack(variances)
 
@@ -234,11 +235,21 @@ def _of_pairs(
     labels, rows = wanted.nonzero(as_tuple=True)
     for index, kept in chunks(len(rows), len(keys)):
         chosen, told = rows[index], labels[index]
-        part = Batch(batch.input[chosen], batch.target[chosen], context=told)
-        weights = _log_weights(run, part, told, [keys[row] for row in chosen], samples, (seed, "importance"))
+        part = _labelled(batch.choose(chosen), told)
+        weights = _log_weights(run, part, [keys[row] for row in chosen], samples, (seed, "importance"))
         for label in told[:kept].unique().tolist():
             places = (told[:kept] == label).nonzero().flatten()
             yield label, chosen[places], weights[:, places]
+
+
+def _labelled(batch: Batch, labels: Tensor) -> Batch:
+    """The rows with these labels, whatever theirs are."""
+    return batch._replace(given={LABEL: Cells(labels)})
+
+
+def _labels(batch: Batch) -> Tensor | None:
+    """The rows' own labels, (1, B)."""
+    return None if batch.given is None else batch.given[LABEL].units.unsqueeze(0)
 
 
 @applying()
@@ -254,7 +265,7 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
             draws = noise.row_normal(seed, "elbo", data.keys(index), (1, run.model.latent.noise_size)).to(run.dtype)
             draw, decoded = run.model(batch, draws)
             rates = torch.cat(draw.rates_nats(), dim=-1)[:kept]
-            distortion = -decoded.log_prob[0, :kept].double() - run.schema.x.log_volume_nats
+            distortion = -decoded.log_prob[0, :kept].double() - run.schema.log_volume_nats
             rate = rates.double().sum(-1)
             parts.add(-distortion - rate, distortion, rate, _unit_nats(run, batch)[:kept].double())
             bar.advance(kept)
@@ -264,8 +275,8 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
 
 def _unit_nats(run: Run, batch: Batch) -> Tensor:
     """KL of every unit's marginal q(z_j|x,c) to p(z_j|c): (B, size); the rate, if both factorise."""
-    c = run.model.encode_context(batch.context)
-    features = run.model.encoder(batch.input, c)
+    c = run.model.encode_context(batch.given)
+    features = run.model.read(batch.input, c)
     pairs = run.model.latent.marginals(features, c)
     return torch.cat([kl_of_marginals(q, p).flatten(1) for q, p in pairs], dim=-1)
 

@@ -19,6 +19,7 @@ from variate.base.errors import UserError
 from variate.base.files import keep_as, opened, write_atomic
 from variate.data.schema import Schema
 from variate.results.checkpoint import MODEL, Run, described_config, described_schema, model_file, read_file
+from variate.results.formats import renamed
 
 __all__ = ["RunFolder"]
 
@@ -140,7 +141,7 @@ def _load(file: Path) -> tuple[dict, dict, Schema]:
     numbers = described.get("numbers")
     if not isinstance(numbers, dict) or type(numbers.get("seed")) is not int or not _is_count(numbers.get("step")):
         raise UserError(f"{file} is damaged: start anew, without --resume and in another folder.")
-    captured = {"tensors": tensors, "numbers": numbers}
+    captured = {"tensors": renamed(tensors, described["format"]), "numbers": numbers}
     return captured, described_config(described, file), described_schema(described, file)
 
 

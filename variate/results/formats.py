@@ -4,12 +4,15 @@ Format 1 had no layouts, only labels as context, and convolutions that halved tw
 had one set of numbers for all values and labels in a flat schema; format 3 has fields, each of a kind.
 """
 
+import re
 from collections.abc import Callable
+
+from torch import Tensor
 
 from variate.data.layout import default_layout
 from variate.data.schema import COLUMNS, LABEL, X
 
-__all__ = ["FORMAT", "READABLE", "upgraded"]
+__all__ = ["FORMAT", "READABLE", "renamed", "upgraded"]
 
 FORMAT = 3
 FLAT = {
@@ -50,11 +53,19 @@ def _from_2(described: dict) -> dict:
         known = {"name": "reals", "offset": flat["condition_offset"], "scale": flat["condition_scale"]}
         size = len(known["scale"]) if isinstance(known["scale"], list) else 0
         fields.append(_field(COLUMNS, known, [size], "float64", "F"))
-    return described | {"schema": {"fields": fields}}
+    return described | {"schema": {"fields": fields, "table": []}}
 
 
 def _field(name: str, kind: dict, shape: object, dtype: object, layout: object = "", resized: object = False) -> dict:
-    return {"kind": kind, "shape": shape, "dtype": dtype, "layout": layout, "name": name, "resized": resized}
+    said = {"kind": kind, "shape": shape, "dtype": dtype, "layout": layout, "name": name, "resized": resized}
+    return said | {"at": [], "missing": False, "given": name != X}
+
+
+def renamed(tensors: dict[str, Tensor], format: int) -> dict[str, Tensor]:
+    """Weights by the names of this version: a likelihood had no name before it was one of a record's."""
+    if format >= FORMAT:
+        return tensors
+    return {re.sub(r"(^|\.)likelihood\.", r"\1likelihood.x.", name): tensor for name, tensor in tensors.items()}
 
 
 STEPS: dict[int, Callable[[dict], dict]] = {1: _from_1, 2: _from_2}

@@ -17,12 +17,13 @@ from variate import noise
 from variate.base.errors import UserError, seed_number
 from variate.base.progress import Progress
 from variate.base.surroundings import applying
-from variate.data.batch import Batch
+from variate.data.batch import Batch, Record
 from variate.data.dataset import Dataset
 from variate.results.checkpoint import Run
 
 __all__ = [
     "Gathered",
+    "all_in_chunks",
     "chunks",
     "code_means",
     "codes",
@@ -32,6 +33,7 @@ __all__ = [
     "label_probabilities",
     "matching",
     "reconstruct",
+    "reconstructed",
     "reconstruction_units",
     "rows_at_once",
     "sample",
@@ -45,14 +47,14 @@ DECODED_ROWS = 1000  # in memory at a time, at most, where only their errors are
 
 def exact(run: Run) -> Run:
     """The run as it is applied to rows: of vectors in double precision, where rounding stays below 1e-12."""
-    if run.schema.x.layout != "F" or run.dtype == torch.float64:
+    if not run.schema.are_vectors or run.dtype == torch.float64:
         return run
     return replace(run, model=copy.deepcopy(run.model).double())
 
 
 def rows_at_once(run: Run, most: int = CHUNK) -> int:
     """How many rows (or samples of them) are decoded together: by their bytes, a function of the model alone."""
-    values = run.schema.x.size * run.model.likelihood.per_value
+    values = run.model.likelihood.parameters_per_row
     return max(1, min(most, CHUNK_BYTES // (values * run.dtype.itemsize)))
 
 
@@ -108,14 +110,23 @@ def in_chunks(
 
     ``keyed``: it is given the rows' keys as well, for noise that belongs to a row.
     """
+    return all_in_chunks(lambda *chunk: (function(*chunk),), run, data, description, keyed)[0]
+
+
+@applying()
+def all_in_chunks(
+    function: Callable[..., tuple[Tensor, ...]], run: Run, data: Dataset, description: str, keyed: bool = False
+) -> list[Tensor]:
+    """The same of a function that gives several tensors."""
     data = matching(run, data)
     results = Gathered(len(data))
     with Progress(description, len(data), unit="rows") as bar:
         for index, kept in chunks(len(data), rows_at_once(run)):
             keys = (data.keys(index),) if keyed else ()
-            results.add(function(data.batch(index, run.binarize, dtype=run.dtype), *keys)[:kept])
+            found = function(data.batch(index, run.binarize, dtype=run.dtype), *keys)
+            results.add(*(part[:kept] for part in found))
             bar.advance(kept)
-    return results.columns[0]
+    return results.columns
 
 
 def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
@@ -123,8 +134,8 @@ def codes(run: Run, data: Dataset) -> tuple[Tensor, Tensor]:
     run = exact(run)
 
     def both(batch: Batch) -> Tensor:
-        c = run.model.encode_context(batch.context)
-        cells = [q for q, _ in run.model.latent.marginals(run.model.encoder(batch.input, c), c)]
+        c = run.model.encode_context(batch.given)
+        cells = [q for q, _ in run.model.latent.marginals(run.model.read(batch.input, c), c)]
         return torch.cat([torch.stack([q.mean.flatten(1), q.stddev.flatten(1)], 1) for q in cells], dim=-1)
 
     found = in_chunks(both, run, data, "Embedding")
@@ -144,9 +155,9 @@ def label_probabilities(run: Run, data: Dataset, samples: int = 16, seed: int = 
         raise UserError("the model predicts no labels: train one with --recipe semi-supervised.")
 
     def predicted(batch: Batch, keys: list[bytes]) -> Tensor:
-        c = model.encode_context(batch.context)
+        c = model.encode_context(batch.given)
         draws = noise.row_normal(seed, "labels", keys, (samples, model.latent.noise_size)).to(run.dtype)
-        draw = model.latent.infer(model.encoder(batch.input, c), c, draws)
+        draw = model.infer(batch.input, c, draws)
         return labelling(draw.code).softmax(-1).mean(0)
 
     return in_chunks(predicted, run, data, "Labelling", keyed=True)
@@ -154,25 +165,32 @@ def label_probabilities(run: Run, data: Dataset, samples: int = 16, seed: int = 
 
 def reconstruct(run: Run, data: Dataset) -> np.ndarray:
     """f(E q(z|x)): the point decoded at the posterior mean, in the data's own shape and dtype."""
-    return run.schema.x.to_raw(reconstruction_units(run, data))
+    return run.schema.to_raw(reconstructed(run, data))
 
 
 def reconstruction_units(run: Run, data: Dataset) -> Tensor:
-    """The same in model units, (n, *tensor_shape): not rounded to whole levels.
+    """The same of an array in model units, (n, *tensor_shape): not rounded to whole levels."""
+    return reconstructed(run, data)[run.schema.x.name]
+
+
+def reconstructed(run: Run, data: Dataset) -> dict[str, Tensor]:
+    """The points of every field in model units, (n, *tensor_shape).
 
     Raises ``UserError`` for data that are larger than memory, since the reconstructions are too.
     """
     if data.streams:
         raise UserError(f"{data.name} is too large to be reconstructed in memory: give fewer rows, as in --rows 1000.")
     run = exact(run)
+    names = [field.name for field in run.schema.explained]
 
-    def points(batch: Batch) -> Tensor:
-        c = run.model.encode_context(batch.context)
+    def points(batch: Batch) -> tuple[Tensor, ...]:
+        c = run.model.encode_context(batch.given)
         latent = run.model.latent
-        code = latent.code_at(latent.embed(run.model.encoder(batch.input, c), c), c)
-        return run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))[0]
+        code = latent.code_at(latent.embed(run.model.read(batch.input, c), c), c)
+        found = run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))
+        return tuple(found[name][0] for name in names)
 
-    return in_chunks(points, run, data, "Reconstructing")
+    return dict(zip(names, all_in_chunks(points, run, data, "Reconstructing"), strict=True))
 
 
 def squared_errors(run: Run, data: Dataset) -> Tensor:
@@ -182,11 +200,20 @@ def squared_errors(run: Run, data: Dataset) -> Tensor:
     with Progress("Reconstructing", len(data), unit="rows") as bar:
         for start in range(0, len(data), size):
             part = data.rows(slice(start, start + size))
-            raw = part.values[:]
-            error = run.schema.x.to_tensor(raw, run.dtype) - reconstruction_units(run, replace(part, values=raw))
-            errors.add((error**2).flatten(1).mean(1))
+            part = replace(part, values=part.values[:])
+            errors.add(_mean_squares(part.batch(slice(None), dtype=run.dtype).target, reconstructed(run, part)))
             bar.advance(len(part))
     return errors.columns[0]
+
+
+def _mean_squares(target: Record, points: dict[str, Tensor]) -> Tensor:
+    """The mean of (x − point)² over the observed numbers of every row, (n,)."""
+    squares, counts = [], []
+    for name, (units, observed) in target.items():
+        there = torch.ones_like(units) if observed is None else observed.to(units)
+        squares.append((((units - points[name]) ** 2) * there).flatten(1).sum(1))
+        counts.append(there.flatten(1).sum(1))
+    return torch.stack(squares).sum(0) / torch.stack(counts).sum(0)
 
 
 @applying()
@@ -194,10 +221,12 @@ def decode(run: Run, embedding: Tensor, context: Tensor | None = None) -> np.nda
     """The points decoded at given values of z (n, size), in the data's own shape and dtype."""
     run, points = exact(run), []
     for index, _ in chunks(len(embedding), rows_at_once(run)):
-        c = run.model.encode_context(None if context is None else context[index])
+        told = None if context is None else context[index]
+        c = run.model.encode_context(run.schema.told(told, run.dtype))
         code = run.model.latent.code_at(embedding[index].to(run.dtype), c)
-        points.append(run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))[0])
-    return run.schema.x.to_raw(torch.cat(points)[: len(embedding)])
+        found = run.model.likelihood.point(run.model.decode(code.unsqueeze(0), c))
+        points.append(_with_given(run, {name: units[0] for name, units in found.items()}, told))
+    return np.concatenate(points)[: len(embedding)]
 
 
 @applying()
@@ -217,14 +246,15 @@ def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean:
     if run.conditional and context is None:
         context = _drawn_labels(run, n, seed)
     run = exact(run)
-    drawn, size = np.empty((n, *run.schema.x.shape), run.schema.x.dtype), rows_at_once(run)
+    drawn, size = np.empty((n, *run.schema.shape), run.schema.dtype), rows_at_once(run)
     with Progress("Sampling", n, unit="rows") as bar:
         for chunk, (index, kept) in enumerate(chunks(n, size)):
-            c = run.model.encode_context(None if context is None else context[index])
+            told = None if context is None else context[index]
+            c = run.model.encode_context(run.schema.told(told, run.dtype))
             shape = (1, size, run.model.latent.noise_size)
             z_noise = noise.normal(seed, "sample", chunk, shape=shape).to(run.dtype)
             parameters = run.model.decode(run.model.latent.generate(c, z_noise), c)
-            rows = run.schema.x.to_raw(_observed(run, parameters, mean, (seed, "draw", chunk)))
+            rows = _with_given(run, _observed(run, parameters, mean, (seed, "draw", chunk)), told)
             drawn[chunk * size :][:kept] = rows[:kept]
             bar.advance(kept)
     return drawn
@@ -237,10 +267,19 @@ def _drawn_labels(run: Run, n: int, seed: int) -> Tensor:
     return torch.multinomial(frequencies, n, replacement=True, generator=noise.generator(seed, "sample labels"))
 
 
-def _observed(run: Run, parameters: Tensor, mean: bool, key: tuple) -> Tensor:
+def _with_given(run: Run, units: dict[str, Tensor], told: Tensor | None) -> np.ndarray:
+    """Raw rows of what was decoded; of a table what was given stands beside it."""
+    raw = run.schema.to_raw(units)
+    if run.schema.table and told is not None:
+        at = [place for field in run.schema.given for place in field.at]
+        raw[:, at] = told[:, at].numpy()
+    return raw
+
+
+def _observed(run: Run, parameters: dict[str, Tensor], mean: bool, key: tuple) -> dict[str, Tensor]:
     """The point of p(x | z), or a draw; of a deterministic autoencoder, which has no noise model, always the point."""
     likelihood = run.model.likelihood
     if mean or run.deterministic:
-        return likelihood.point(parameters)[0]
+        return {name: units[0] for name, units in likelihood.point(parameters).items()}
     with noise.seeded(*key):
-        return likelihood.distribution(parameters).sample()[0]
+        return {name: law.sample()[0] for name, law in likelihood.distributions(parameters).items()}

@@ -145,7 +145,7 @@ def fit_prior(run: Run, rows: Dataset) -> bool:
     if run.generates or run.config["prior"]["name"] == "standard":
         return False
     some = rows.to("cpu").subset(PRIOR_ROWS)
-    run.model.latent.fit_prior(inference.code_means(run, some), run.model.encode_context(some.context))
+    run.model.latent.fit_prior(inference.code_means(run, some), run.model.encode_context(some.given))
     run.info["prior"] = "fitted"
     return True
 

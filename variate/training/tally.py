@@ -95,7 +95,7 @@ def total_terms(terms: Terms, rows: int | None = None) -> tuple[list[str], Tenso
 
 def in_raw_units(terms: dict[str, float], schema: Schema) -> dict[str, float]:
     """Densities of standardised values → of the values as they were given; the ELBO in bits/dim beside it."""
-    raw = {name: mean + SIGNS.get(name, 0) * schema.x.log_volume_nats for name, mean in terms.items()}
+    raw = {name: mean + SIGNS.get(name, 0) * schema.log_volume_nats for name, mean in terms.items()}
     if "elbo_nats" in raw:
-        raw["elbo_bits_per_dim"] = -raw["elbo_nats"] / (schema.x.size * math.log(2))
+        raw["elbo_bits_per_dim"] = -raw["elbo_nats"] / (schema.size * math.log(2))
     return raw

@@ -20,6 +20,7 @@ from variate.base.waiting import considerate
 from variate.config import SCHEDULES, Training
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
+from variate.data.schema import LABEL
 from variate.models.model import Model
 from variate.models.networks.own import Own, drawing
 from variate.models.objectives.objective import Objective, Scene, Terms
@@ -74,8 +75,8 @@ class Step(nn.Module):
         scene = self.scene(self.model, batch, noise, step)
         rows, terms = self.objective(scene)
         loss = rows.mean() if batch.weight is None else (rows * batch.weight).sum() / batch.weight.sum()
-        if self.model.labelling is not None and batch.context is not None:
-            loss = loss + self.model.labelling.loss(scene.draw, batch.context, step)
+        if self.model.labelling is not None and batch.given is not None:
+            loss = loss + self.model.labelling.loss(scene.draw, batch.given[LABEL].units, step)
         return loss, terms
 
 
@@ -284,7 +285,7 @@ class Trainer:
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)[:, part]
         with drawing(self.own_networks, self.seed, "own networks", self.step, part.start):
             loss, terms = self.differentiated(batch, draws, self.step)
-        share = len(batch.input) * self.group.count / len(index)  # of the batch's mean, which all processes average
+        share = batch.rows * self.group.count / len(index)  # of the batch's mean, which all processes average
         if share != 1:
             loss = loss * share  # not backward(share), which imports a computer algebra system
         loss.backward()
@@ -352,7 +353,7 @@ class Trainer:
             return
         error = means(fresh)["squared_error"]
         if math.isfinite(error):
-            self.model.likelihood.refit(error / max(1, self.train_data.schema.x.varying_size))
+            self.model.likelihood.refit(error / max(1, self.train_data.schema.varying_size))
 
     def _roll_back(self, good: dict) -> int:
         """Back to the last good state with half the learning rate; the number of steps undone."""
@@ -408,7 +409,7 @@ class Trainer:
         names, totals = [], torch.zeros((), dtype=torch.float64)
         left_out: list[int] = []
         part = slice(self.group.rank, None, self.group.count)
-        rows = max(1, min(VALIDATION_ROWS, VALIDATION_VALUES // self.valid_data.schema.x.size))
+        rows = max(1, min(VALIDATION_ROWS, VALIDATION_VALUES // self.valid_data.schema.size))
         for chunk, index in enumerate(torch.arange(len(self.valid_data), device=self.device).split(rows)):
             shape = (objective.samples, len(index), self.step_module.noise_size)
             draws = noise.normal(self.seed, "validation", chunk, shape=shape, device=self.device)[:, part]

@@ -7,7 +7,7 @@ from variate.data.schema import Field
 from variate.data.shards import Shards, pieces
 from variate.models.likelihoods.marginals import by_column, middle
 
-__all__ = ["default_for", "default_of_principal", "may_be_default"]
+__all__ = ["default_for", "default_of_principal", "may_be_default", "name_for"]
 
 MOST_ATOMS = 6
 OF_ROWS = ("atoms", "centre", "width")  # keywords that "auto" takes from the rows themselves
@@ -27,6 +27,11 @@ def default_for(field: Field, values: Tensor | Shards) -> dict:
         counts += torch.bincount(levels.flatten(), minlength=field.kind.levels)
     atoms = counts.argsort(descending=True, stable=True)[:MOST_ATOMS].tolist()
     return section | {"atoms": atoms}
+
+
+def name_for(field: Field) -> str:
+    """The likelihood's name alone."""
+    return _default_of(field)["name"]
 
 
 def _default_of(field: Field) -> dict:

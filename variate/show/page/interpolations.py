@@ -20,7 +20,7 @@ def draw(found: Findings) -> Section:
         return Section(TITLE, "", [])
     ends, steps = found.rows.rows(pairs.flatten()), gallery.sizes.steps
     path = _between(inference.code_means(found.run, ends), steps)
-    context = ends.context if found.run.conditional else None
+    context = ends.known if found.run.conditional else None
     if context is not None:
         context = context[::2].repeat_interleave(steps) if found.run.labelled else _between(context, steps)
     shape = found.run.schema.x.shape

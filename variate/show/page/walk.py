@@ -58,6 +58,6 @@ def _spread(found: Findings, context: Tensor | None) -> tuple[Tensor, Tensor]:
     if found.run.deterministic:
         return found.codes.mean(0), found.codes.std(0, correction=0)
     model, one = found.run.model, found.rows.batch(slice(0, 1), found.run.binarize).to(found.run.dtype)
-    c = model.encode_context(context)
-    priors = [prior for _, prior in model.latent.marginals(model.encoder(one.input, c), c)]
+    c = model.encode_context(found.run.schema.told(context, found.run.dtype))
+    priors = [prior for _, prior in model.latent.marginals(model.read(one.input, c), c)]
     return torch.cat([p.mean.flatten() for p in priors]), torch.cat([p.stddev.flatten() for p in priors])
