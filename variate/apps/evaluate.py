@@ -49,13 +49,21 @@ def evaluate(
     figures["mse_per_dim"] = _finite(mse_per_dim(run, test))
     if run.deterministic:
         return figures
-    return figures | _elbo(run, test, seed) | _log_likelihood(run, test.subset(rows), samples, seed)
+    figures |= _elbo(run, test, seed) | _log_likelihood(run, test.subset(rows), samples, seed)
+    if run.schema.table:
+        by_column = estimate.column_nats(run, test, seed)
+        figures["column_distortion_nats"] = {name: _finite(round(nats, 5)) for name, nats in by_column.items()}
+    return figures
 
 
 def convention(run: Run) -> str:
     """What the figures are likelihoods of."""
     if run.deterministic:
         return "no likelihood: a deterministic autoencoder"
+    if run.schema.table:
+        real = sum(field.size for field in run.schema.explained if not field.kind.is_mass)
+        masses = "probability of categories, counts and bins of numbers"
+        return f"{masses}, times the density of {real} real columns" if real else masses
     if run.binarize != "none":
         return f"probability of binary values, binarisation {run.binarize}"
     if run.model.likelihood.only.support == "reals":

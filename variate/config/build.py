@@ -13,6 +13,7 @@ from variate.config.recipes import DEFAULTS, check_plain, shown
 from variate.config.suited import may_start_principal, model_schema
 from variate.config.training import Training
 from variate.data.schema import Schema
+from variate.data.views import View
 from variate.models.latents.latent import Latent
 from variate.models.likelihoods.joint import Joint
 from variate.models.model import Model
@@ -20,7 +21,7 @@ from variate.models.networks.layers import ShowAtoms
 from variate.models.objectives.objective import Objective
 from variate.models.readers import reader_of
 
-__all__ = ["build"]
+__all__ = ["build", "view_of"]
 
 
 def build(
@@ -57,6 +58,11 @@ def build(
         objective = _make("objective", config, known, house)
     _check_together(config, model, objective, scored)
     return model, objective, call(Training, {}, config["train"], "train")
+
+
+def view_of(config: dict[str, dict]) -> View | None:
+    """What the encoder is shown while it learns, where that is not all."""
+    return _optional("view", config, registries(), {})
 
 
 def _latent_of(config: dict[str, dict], known: dict[str, dict[str, type]], house: dict[str, typing.Any]) -> Latent:

@@ -2,6 +2,7 @@
 
 from variate.base.registry import modules as modules_of
 from variate.base.registry import registry
+from variate.data import views
 from variate.models import contexts, labellings, latents, likelihoods, networks, objectives, posteriors, priors
 from variate.models.labellings import Labelling
 from variate.models.latents.latent import Latent
@@ -12,7 +13,7 @@ from variate.models.priors.prior import Prior
 
 __all__ = ["JOINT", "OPTIONAL", "OWN", "network_registry", "registries"]
 
-OPTIONAL = ("context", "labelling")  # sections whose name may be "none"
+OPTIONAL = ("context", "labelling", "view")  # sections whose name may be "none"
 JOINT = "joint"  # the likelihood of a table: a law for each of its fields
 OWN = "own"  # the file in models/networks/ for modules that the user brings
 
@@ -34,4 +35,5 @@ def registries() -> dict[str, dict[str, type]]:
         "objective": registry(objectives, Objective),
         "context": registry(contexts, contexts.Context),
         "labelling": registry(labellings, Labelling),
+        "view": registry(views, views.View),
     }

@@ -10,7 +10,7 @@ from variate.config.calls import call, keywords
 from variate.config.names import JOINT, network_registry
 from variate.config.recipes import default_recipe
 from variate.config.training import Training
-from variate.data import binarize
+from variate.data import binarize, views
 from variate.data.dataset import Dataset
 from variate.data.infer import count_units
 from variate.data.kinds import Counts, Levels
@@ -141,6 +141,9 @@ def model_schema(config: dict[str, dict], schema: Schema) -> Schema:
 
 def as_scored(config: dict[str, dict], rows: Dataset) -> Dataset:
     """The rows under the schema that the likelihood can score: counts, where it is a likelihood of counts."""
+    view = registry(views, views.View).get(str(config["view"].get("name")))
+    if view is not None and view.hides and not rows.schema.table:
+        rows = replace(rows, schema=rows.schema.with_field(replace(rows.schema.x, missing=True)))
     cls = registry(likelihoods, Likelihood).get(str(config["likelihood"].get("name")))
     if cls is None or cls.support != "counts" or rows.schema.x.kind.is_count:
         return rows

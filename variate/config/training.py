@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from variate.base.errors import UserError, suggest
 from variate.base.precision import PRECISIONS
+from variate.data.parting import check_split
 
 __all__ = ["SCHEDULES", "Training"]
 
@@ -27,7 +28,7 @@ class Training:
     network in ``accumulate`` pieces, one after the other: less memory, the same mean gradient (what looks at a batch
     as a whole, as free bits do, looks at each piece). ``ema`` averages weights; ``patience`` epochs, and a third of
     ``least_steps``, without a better validation bound end the run (0: never). ``clip_norm`` bounds the gradient's
-    norm (0: no bound). ``precision``: see ``variate.base.precision``."""
+    norm (0: no bound). ``precision``: see ``variate.base.precision``; ``split``: see ``variate.data.parting``."""
 
     epochs: int = 10
     least_steps: int = 1500
@@ -41,6 +42,7 @@ class Training:
     ema: float = 0.998
     precision: str = "auto"
     patience: int = 0
+    split: str = "random"
 
     def __post_init__(self) -> None:
         at_least = {"epochs": 1, "least_steps": 0, "batch_size": 1, "accumulate": 1, "rampup_steps": 0}
@@ -54,6 +56,7 @@ class Training:
             raise UserError(f"train.betas={self.betas}: Adam's two decay rates must be at least 0 and below 1.")
         if not 0 <= self.ema < 1:
             raise UserError(f"train.ema={self.ema} must be at least 0 and below 1.")
+        check_split(self.split)
         for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             value = getattr(self, name)
             if value not in known:

@@ -23,6 +23,8 @@ from variate.data.infer import (
 )
 from variate.data.kinds import Levels
 from variate.data.known import Known, known_as
+from variate.data.measures import table_schema
+from variate.data.parting import held_out
 from variate.data.schema import Field, Schema
 from variate.data.shards import Shards, pieces
 
@@ -31,7 +33,6 @@ __all__ = ["Dataset"]
 VALUES_AT_ONCE = 1000
 FARTHEST = 1e9  # standard deviations, that an encoder reads
 FLOATS = (torch.float16, torch.float32, torch.float64)
-VALIDATION_SHARE = 1 / 6  # 10,000 of MNIST's 60,000 training rows
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ class Dataset:
         known = {"labels": self.labels, "columns": self.columns, "weights": self.weights}
         return {name: value for name, value in known.items() if value is not None}
 
-    def split(self, seed: int) -> tuple["Dataset", "Dataset"]:
-        """(training part, validation part): a seeded sixth is held out, where there are rows without a label of those.
+    def split(self, seed: int, split: str = "random") -> tuple["Dataset", "Dataset"]:
+        """(training part, validation part): a sixth is held out, as ``parting`` says.
 
         What the schema has learned from the data (offset, scale, label counts) is learned from the training part.
         """
@@ -114,13 +115,20 @@ class Dataset:
                 f"{self.name} has {len(self)} row (n_samples = 1): give at least 2, one to learn from and one to "
                 "validate."
             )
-        order = noise.permutation(seed_number(seed), "split", n=len(self))
-        if self.labels is not None and bool((self.labels < 0).any()):  # the few labels are to be learned from
-            order = torch.cat([order[self.labels[order] < 0], order[self.labels[order] >= 0]])
-        held_out = max(1, round(len(self) * VALIDATION_SHARE))
-        train, valid = self.rows(order[held_out:].sort().values), self.rows(order[:held_out].sort().values)
-        schema = _learned(train)
-        return replace(train, schema=schema), replace(valid, schema=schema, part="validation")
+        chosen = held_out(len(self), seed_number(seed), split, self.schema, self.values, self.labels)
+        rest = torch.ones(len(self), dtype=torch.bool)
+        rest[chosen] = False
+        return self.rows(rest.nonzero().flatten()).beside(self.rows(chosen))
+
+    def beside(self, valid: "Dataset") -> tuple["Dataset", "Dataset"]:
+        """(itself to learn from, the others to validate), under a schema that is learned from itself alone."""
+        schema = _learned(self)
+        return replace(self, schema=schema), replace(valid, schema=schema, part="validation")
+
+    @property
+    def mean_weight(self) -> float:
+        """Of a row, 1 without weights."""
+        return 1.0 if self.weights is None else float(self.weights.double().mean())
 
     def subset(self, rows: int | None, seed: int = 0) -> "Dataset":
         """A fixed, seeded subset of that many rows, in their order; everything when ``rows`` is None or large."""
@@ -178,7 +186,8 @@ class Dataset:
 
         def bits(values: Tensor) -> Tensor:
             rows = Dataset(values, None, self.schema)
-            parts = [raw.to_raw({raw.x.name: batch.target[raw.x.name].units}) for batch in rows.batches(VALUES_AT_ONCE, name)]
+            found = (batch.target[raw.x.name].units for batch in rows.batches(VALUES_AT_ONCE, name))
+            parts = [raw.x.to_raw(units) for units in found]
             return torch.from_numpy(np.concatenate(parts))
 
         values = self.values.changed(bits, np.dtype("u1")) if isinstance(self.values, Shards) else bits(self.values)
@@ -247,6 +256,9 @@ class Dataset:
 def _learned(train: Dataset) -> Schema:
     """The schema with what was inferred from all rows inferred from the training rows alone."""
     schema, x = train.schema, train.schema.x
+    if schema.table:
+        told = {schema.code_names[place] for field in schema.given for place in field.at}
+        return table_schema(train.some().values.cpu().numpy(), schema.table, frozenset(told))
     if x.kind.levels is None:
         offset, scale = (count_units if x.kind.is_count else standardisation)(train.values, x.layout)
         if any(wide and not narrow for narrow, wide in zip(scale, x.kind.scale, strict=True)):

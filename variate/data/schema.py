@@ -12,7 +12,7 @@ from torch import Tensor
 from variate.base.errors import UserError
 from variate.data.batch import Cells, Record
 from variate.data.columns import Column
-from variate.data.kinds import Category, Kind
+from variate.data.kinds import Category, Kind, spread_or_one
 from variate.data.layout import Layout, default_layout
 
 __all__ = ["DTYPES", "Field", "Schema"]
@@ -80,6 +80,13 @@ class Field:
     def log_volume_nats(self) -> float:
         """What a log-density in model units lacks to be one in raw units: −Σ log scale; 0 for masses and constants."""
         return self.kind.log_volume_nats(self.tensor_shape)
+
+    @property
+    def log_volumes_nats(self) -> np.ndarray:
+        """The same for every column of vectors, (d,)."""
+        if self.kind.is_mass:
+            return np.zeros(self.size)
+        return -np.log(np.broadcast_to(spread_or_one(self.kind.scale), (self.size,)))
 
     def to_tensor(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Raw rows (B, \\*shape) as stored → model units (B, \\*tensor_shape), on the device of ``raw``."""
@@ -187,6 +194,11 @@ class Schema:
     def shape(self) -> tuple[int, ...]:
         """Of one raw row, as it is stored: of a table, of its codes."""
         return (sum(field.size for field in self.fields),) if self.table else self.x.shape
+
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        """The names of a table's columns that have codes, in their order."""
+        return tuple(column.name for column in self.table if column.learned)
 
     @property
     def dtype(self) -> str:

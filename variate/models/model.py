@@ -50,8 +50,7 @@ class Decoded:
 
 
 class Model(nn.Module):
-    """reader, encoder, latent, decoder, likelihood; a context network, if something is given; a labelling, if z explains
-    labels."""
+    """reader, encoder, latent, decoder, likelihood; a context network, if conditional; a labelling, if z explains labels."""
 
     def __init__(
         self,

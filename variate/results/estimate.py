@@ -25,7 +25,16 @@ from variate.models.laws.normals import kl_of_marginals
 from variate.results.checkpoint import Run
 from variate.results.inference import Gathered, chunks, code_means, exact, matching, rows_at_once
 
-__all__ = ["LogLikelihood", "Parts", "active_units", "bits_per_dim", "elbo_parts", "log_likelihood", "log_likelihoods"]
+__all__ = [
+    "LogLikelihood",
+    "Parts",
+    "active_units",
+    "bits_per_dim",
+    "column_nats",
+    "elbo_parts",
+    "log_likelihood",
+    "log_likelihoods",
+]
 
 DECODED_AT_ONCE = 500  # rows × samples in memory at a time, at most
 PILOT_SAMPLES = 4
@@ -271,6 +280,32 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
             bar.advance(kept)
     elbo, distortion, rate, units = parts.columns
     return Parts(elbo, distortion, rate, units.mean(0))
+
+
+@applying()
+def column_nats(run: Run, data: Dataset, seed: int = 0) -> dict[str, float]:
+    """−E_q log p(x_j | z, c) of every column of a table, the mean over the rows that have it; their order is the
+    table's. One draw of z per row. A column that no row has gets NaN."""
+    seed = seed_number(seed)
+    run, data = exact(run), matching(run, data)
+    sums, counts = np.zeros(run.schema.shape), np.zeros(run.schema.shape)
+    with Progress("Looking at the columns", len(data), unit="rows") as bar:
+        for index, kept in chunks(len(data), rows_at_once(run)):
+            batch = data.batch(index, run.binarize, dtype=run.dtype)
+            draws = noise.row_normal(seed, "elbo", data.keys(index), (1, run.model.latent.noise_size)).to(run.dtype)
+            c = run.model.encode_context(batch.given)
+            parameters = run.model.decode(run.model.infer(batch.input, c, draws).code, c)
+            for field in run.schema.explained:
+                units, observed = batch.target[field.name].choose(slice(kept))
+                law = run.model.likelihood[field.name].values(parameters[field.name][0, :kept])
+                nats = torch.where(observed, law.log_prob(units), 0.0).double().sum(0).cpu().numpy()
+                there = observed.sum(0).cpu().numpy()
+                sums[list(field.at)] -= nats + there * field.log_volumes_nats
+                counts[list(field.at)] += there
+            bar.advance(kept)
+    explained = {place for field in run.schema.explained for place in field.at}
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return {name: float(means[at]) for at, name in enumerate(run.schema.code_names) if at in explained}
 
 
 def _unit_nats(run: Run, batch: Batch) -> Tensor:

@@ -4,25 +4,53 @@ import io
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from variate.base.console import say
 from variate.base.errors import UserError
 from variate.base.files import check_writeable, write_atomic
 from variate.data.schema import Schema
+from variate.data.table import frame_of
 
-__all__ = ["ARRAYS", "COLUMNS", "check", "save_array", "save_columns", "save_pairs", "spelled", "tell_gaps"]
+__all__ = [
+    "COLUMNS",
+    "check",
+    "check_rows",
+    "save_array",
+    "save_columns",
+    "save_pairs",
+    "save_rows",
+    "spelled",
+    "tell_gaps",
+]
 
-ARRAYS = (".npy", ".npz", ".csv", ".png")  # what rows can be written as
+ARRAYS = (".npy", ".npz", ".csv", ".png")  # what rows of an array can be written as
+TABLES = (".csv", ".parquet")  # those of a table
 COLUMNS = (".npy", ".npz", ".csv")  # and results for each row
 
 
-def check(path: Path, extensions: tuple[str, ...], schema: Schema | None = None) -> None:
-    """That results can be written there, as far as can be known before there are any; ``schema``: of rows."""
+def check(path: Path, extensions: tuple[str, ...]) -> None:
+    """That results can be written there, as far as can be known before there are any."""
     if path.suffix not in extensions:
         raise UserError(f"--out {path} has no known extension: use one of {', '.join(extensions)}.")
-    if path.suffix == ".png" and schema is not None:
-        _drawable(schema)
     check_writeable(path)
+
+
+def check_rows(path: Path, schema: Schema) -> None:
+    """The same of rows of this schema."""
+    check(path, TABLES if schema.table else ARRAYS)
+    if path.suffix == ".png":
+        _drawable(schema)
+
+
+def save_rows(path: Path, raw: np.ndarray, schema: Schema, columns: int | None = None) -> None:
+    """Write raw rows: those of a table as a .csv with a heading, or .parquet, with the columns that it was learned
+    from; those of an array as ``save_array`` does."""
+    if not schema.table:
+        return save_array(path, raw, schema, columns)
+    check_rows(path, schema)
+    frame = frame_of(raw, schema)
+    write_atomic(path, _parquet(frame) if path.suffix == ".parquet" else frame.write_csv().encode())
 
 
 def save_array(path: Path, values: np.ndarray, schema: Schema, columns: int | None = None) -> None:
@@ -77,6 +105,11 @@ def _npy(values: np.ndarray) -> bytes:
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     np.savez_compressed(buffer := io.BytesIO(), **arrays)  # pyright: ignore[reportArgumentType] (a stub's fault)
+    return buffer.getvalue()
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    frame.write_parquet(buffer := io.BytesIO())
     return buffer.getvalue()
 
 

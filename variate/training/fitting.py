@@ -74,10 +74,11 @@ def _assembled(
     with nullcontext() if modules else _Bounded(group.device):  # one's own are in memory already
         model, objective, training = config.build(settings, train_rows.schema, seed, modules)
     start.start_at(model, train_rows)
-    name, place = settings["data"]["binarize"], group.device
+    name, place, view = settings["data"]["binarize"], group.device, config.view_of(settings)
     valid_rows = valid_rows.binarized(name)
     step = train.Step(model, objective, len(train_rows)).to(place)
-    return train.Trainer(step, training, train_rows.to(place), valid_rows.to(place), seed, name, group)
+    train_rows, valid_rows = train_rows.to(place), valid_rows.to(place)
+    return train.Trainer(step, training, train_rows, valid_rows, seed, name, view, group)
 
 
 class _Bounded(TorchDispatchMode):

@@ -21,6 +21,7 @@ from variate.config import SCHEDULES, Training
 from variate.data.batch import Batch
 from variate.data.dataset import Dataset
 from variate.data.schema import LABEL
+from variate.data.views import View
 from variate.models.model import Model
 from variate.models.networks.own import Own, drawing
 from variate.models.objectives.objective import Objective, Scene, Terms
@@ -94,6 +95,7 @@ class Trainer:
     valid_data: Dataset
     seed: int = 0
     binarize: str = "none"  # what is drawn anew at every step; validation rows come as they are to be scored
+    view: View | None = None  # what the encoder is shown of the rows that it learns from
     group: Processes = Processes()
     step: int = 0
     rollbacks: int = 0
@@ -104,7 +106,7 @@ class Trainer:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self.seed = seed_number(self.seed)
+        self.seed, self.mean_weight = seed_number(self.seed), self.train_data.mean_weight
         self.model = self.step_module.model
         self._draw_from(self.train_data)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -280,16 +282,30 @@ class Trainer:
 
     def _differentiate(self, index: Tensor, part: slice, count: int) -> tuple[list[str], Tensor]:
         """The gradient of this part of a batch is added to the weights'; names and sums of its first rows' terms."""
-        batch = self.drawn_from.batch(index, self.redrawn, self.seed, self.step, part=part)
+        batch = self._shown(self.drawn_from.batch(index, self.redrawn, self.seed, self.step, part=part), index, part)
         shape = (self.step_module.objective.samples, len(index), self.step_module.noise_size)
         draws = noise.normal(self.seed, "train", self.step, shape=shape, device=self.device)[:, part]
         with drawing(self.own_networks, self.seed, "own networks", self.step, part.start):
             loss, terms = self.differentiated(batch, draws, self.step)
         share = batch.rows * self.group.count / len(index)  # of the batch's mean, which all processes average
-        if share != 1:
+        if batch.weight is not None:  # the loss is a weighted mean: of all batches together, too
+            share = share * batch.weight.mean() / self.mean_weight
+        if not isinstance(share, float) or share != 1:
             loss = loss * share  # not backward(share), which imports a computer algebra system
         loss.backward()
         return total_terms(terms, count)
+
+    def _shown(self, batch: Batch, index: Tensor, part: slice) -> Batch:
+        """The batch as the encoder is to see it in this step."""
+        if self.view is None:
+            return batch
+
+        def uniform(size: int) -> Tensor:
+            generator = noise.generator("view", self.seed, self.step, device=self.device)
+            whole = torch.rand((len(index), size), generator=generator, device=self.device, dtype=torch.float32)
+            return whole[part]
+
+        return batch._replace(input=self.view(batch.input, uniform))
 
     @torch.no_grad()
     def _clipped_norm(self) -> Tensor:

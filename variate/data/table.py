@@ -1,0 +1,43 @@
+"""Tables: a frame ↔ the codes of its columns (n, W), which are the values of a ``Dataset``."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import torch
+
+from variate.base.errors import UserError, suggest
+from variate.data import columns as framed
+from variate.data.dataset import Dataset
+from variate.data.measures import table_schema
+from variate.data.schema import Schema
+
+__all__ = ["frame_of", "rows_of", "told"]
+
+
+def rows_of(frame: pl.DataFrame, name: str, said: dict[str, dict] | None = None, like: Schema | None = None) -> Dataset:
+    """A frame → ``Dataset``: its columns as they are found, as the user has ``said`` they are, or ``like`` a trained
+    model's. Raises ``UserError`` where there is nothing to learn from, or a cell that the model cannot hold."""
+    if not len(frame):
+        raise UserError(f"{name} has no rows: give some.")
+    columns = framed.infer_columns(frame, said) if like is None else like.table
+    values = framed.codes(frame, columns)
+    schema = table_schema(values, columns) if like is None else like
+    return Dataset(torch.from_numpy(values), None, schema, name)
+
+
+def frame_of(raw: np.ndarray, schema: Schema) -> pl.DataFrame:
+    """Codes (n, W) → a frame with the table's columns, in their order and of their types."""
+    return framed.frame(raw, schema.table)
+
+
+def told(rows: Dataset, names: Iterable[str]) -> Dataset:
+    """The rows for a model that is told of these columns, instead of explaining them."""
+    wanted, known = list(names), [column.name for column in rows.schema.table if column.learned]
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"--given {name}: there is no such column to be told of{suggest(name, known)}.")
+    if set(wanted) == set(known):
+        raise UserError("--given names every column: leave at least one to be learned.")
+    return replace(rows, schema=table_schema(rows.some().values.numpy(), rows.schema.table, frozenset(wanted)))
