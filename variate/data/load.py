@@ -14,7 +14,7 @@ from variate.base.console import say
 from variate.base.errors import UserError
 from variate.base.progress import track
 from variate.base.surroundings import apart
-from variate.data import named, sources
+from variate.data import named, sources, table
 from variate.data.arrays import as_array, shareable
 from variate.data.dataset import Dataset
 from variate.data.infer import infer_schema, plain_schema
@@ -22,6 +22,7 @@ from variate.data.known import Known, class_name, infer_known
 from variate.data.layout import MOST_COMPARED, seems_sequential
 from variate.data.schema import Schema
 from variate.data.shards import Shards
+from variate.data.weights import weights_of
 
 __all__ = ["load"]
 
@@ -35,23 +36,64 @@ def load(
     levels: int | None = None,
     layout: str | None = None,
     resize: tuple[int, int] | None = None,
+    names: object = None,
+    schema: str | os.PathLike[str] | None = None,
+    weight: object = None,
     like: Schema | None = None,
 ) -> Dataset:
-    """A named set ("mnist", "mnist:test"), a path, an array, a tensor or a PyTorch ``Dataset`` → ``Dataset``.
+    """A named set ("mnist", "mnist:test"), a path, an array, a tensor, a data frame or a PyTorch ``Dataset`` →
+    ``Dataset``.
 
     ``labels``: one per row (whole numbers or words, also missing ones), real columns (n, k), or the path of a file that
     holds them: see ``known.infer_known``. ``part`` is the part of a named set that is meant when the name does not say.
-    ``levels``, ``layout`` and ``resize`` (of a folder of images) override what is inferred; ``like`` is a trained
-    model's schema, which the rows must fit. Raises ``UserError`` for data that cannot be learned from.
+    ``levels``, ``layout`` and ``resize`` (of a folder of images) override what is inferred. A .csv or .parquet file or
+    a frame is a table, unless labels, levels or a layout are given with a frame of numbers; ``names`` are the columns'
+    where a file has no heading, ``schema`` a TOML file that says what columns are. ``weight``: how much each row counts
+    in training, (n,). ``like`` is a trained model's schema, which the rows must fit. Raises ``UserError`` for data that
+    cannot be learned from.
 
     >>> load("digits:test").schema.describe()
     '8 × 8 HW uint8, whole numbers 0..16, 10 classes'
     """
+    rows = _loaded(data, labels, part, (levels, layout, resize), (names, schema), like)
+    return rows if weight is None else replace(rows, weights=weights_of(weight, len(rows)))
+
+
+def _loaded(
+    data: object,
+    labels: object,
+    part: str,
+    read: tuple[int | None, str | None, tuple[int, int] | None],
+    said: tuple[object, str | os.PathLike[str] | None],
+    like: Schema | None,
+) -> Dataset:
+    """A table, what is a ``Dataset`` already, or an array."""
+    plain = labels is None and read == (None, None, None)
     if isinstance(data, Dataset):
-        if (levels, layout, resize) != (None, None, None):
+        if read != (None, None, None):
             raise UserError("a Dataset has its schema: give levels, layout and resize where it is loaded.")
         rows = data if labels is None else data.with_known(infer_known(_label_file(labels, part, data.values), like))
         return rows if like is None else rows.under(like)
+    if plain and (like is None or like.table):
+        rows = table.load(data, *said, like)
+        if rows is not None:
+            return rows
+    if said != (None, None):
+        raise UserError("names and schema are of tables, which these data are not: leave them out.")
+    if like is not None and like.table:
+        raise UserError(f"the model learned {like.describe()}: give a frame or a file with these columns.")
+    return _of_array(data, labels, part, *read, like)
+
+
+def _of_array(
+    data: object,
+    labels: object,
+    part: str,
+    levels: int | None,
+    layout: str | None,
+    resize: tuple[int, int] | None,
+    like: Schema | None,
+) -> Dataset:
     resized = False
     if isinstance(data, str) and _is_name(data):
         name, _, said = data.partition(":")

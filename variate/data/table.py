@@ -1,19 +1,42 @@
 """Tables: a frame ↔ the codes of its columns (n, W), which are the values of a ``Dataset``."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
 
+from variate.base.console import say
 from variate.base.errors import UserError, suggest
 from variate.data import columns as framed
 from variate.data.dataset import Dataset
 from variate.data.measures import table_schema
 from variate.data.schema import Schema
+from variate.data.sources import frames
+from variate.data.sources.tables import TableFound, read_table
 
-__all__ = ["frame_of", "rows_of", "told"]
+__all__ = ["frame_of", "load", "rows_of", "told"]
+
+
+def load(
+    data: object, names: object = None, schema: str | os.PathLike[str] | None = None, like: Schema | None = None
+) -> Dataset | None:
+    """A frame of any library, a .csv or .parquet file → ``Dataset``; ``None`` for what is no table."""
+    if frames.is_frame(data):
+        found = TableFound(frames.as_polars(data), (), "frame")
+    elif isinstance(data, str | os.PathLike) and Path(data).exists():
+        found = read_table(Path(data), names)
+    else:
+        return None
+    if found is None:
+        return None
+    for note in found.notes:
+        say(note)
+    said = None if schema is None else framed.from_toml(Path(schema))
+    return rows_of(found.frame, found.name, said, like)
 
 
 def rows_of(frame: pl.DataFrame, name: str, said: dict[str, dict] | None = None, like: Schema | None = None) -> Dataset:
