@@ -51,14 +51,14 @@ def shareable(data: object) -> tuple[np.ndarray, str | None]:
 
 
 def cells(data: object) -> np.ndarray:
-    """Any array-like as an array of known values, numbers where Python objects are numbers.
+    """Any array-like as an array of numbers, also where Python objects are numbers; NaN where a cell is masked, None or
+    NA.
 
-    Raises ``UserError`` as ``as_array`` does, and for a cell that is missing or no number, by its row and column.
+    Raises ``UserError`` as ``as_array`` does, and for a cell that is no number, by its row and column.
     """
     values, names = as_array(data, "data"), _column_names(data)
     if isinstance(values, np.ma.MaskedArray):
-        _check_unmasked(values, names)
-        values = values.data
+        values = _with_holes(values)
     if values.dtype.kind == "O":
         values = _of_rows(values) if _holds_rows(values) else number_cells(values, "the data", names)
     return values
@@ -161,11 +161,14 @@ def _cell(values: np.ndarray, flat: int, names: list[str], what: str) -> str:
     return f"row {row} of {what}, " + (f"column {names[place]}," if place < len(names) else f"value {place} of it,")
 
 
-def _check_unmasked(values: np.ma.MaskedArray, names: list[str]) -> None:
+def _with_holes(values: np.ma.MaskedArray) -> np.ndarray:
+    """The same without a mask, in whose place is NaN."""
     mask = np.ma.getmaskarray(values)
-    if mask.any():
-        where = _cell(mask, int(mask.argmax()), names, "the data")
-        raise UserError(f"{where} is masked, which means that it is missing: remove or fill such rows.")
+    if not mask.any():
+        return values.data
+    if values.dtype.kind in "biu":
+        values = values.astype(np.float64)
+    return values.filled(None if values.dtype.kind == "O" else np.nan) if values.dtype.kind in "fO" else values.data
 
 
 def _holds_rows(values: np.ndarray) -> bool:
@@ -181,8 +184,11 @@ def _of_rows(values: np.ndarray) -> np.ndarray:
 def number_cells(values: np.ndarray, what: str, names: list[str] | None = None) -> np.ndarray:
     """An array (n, …) of Python objects as one of numbers: int64 where float64 would round, else float64.
 
-    Raises ``UserError``, naming row and column of ``what``, for a cell that is missing or no number.
+    NaN where a cell is missing. Raises ``UserError``, naming row and column of ``what``, for one that is no number.
     """
+    gone = np.array([is_missing(item) for item in values.ravel().tolist()], bool).reshape(values.shape)
+    if gone.any():
+        values = np.where(gone, np.nan, values)
     try:
         found = values.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -196,14 +202,17 @@ def number_cells(values: np.ndarray, what: str, names: list[str] | None = None) 
     return whole if (whole == values).all() else found
 
 
+def is_missing(item: object) -> bool:
+    """None, a mask, NaT and NA."""
+    return item is None or item is np.ma.masked or type(item).__name__ in ("NAType", "NaTType")
+
+
 def _no_number(values: np.ndarray, what: str, names: list[str]) -> str:
-    """The first cell that is missing or no number, and what to do about it."""
+    """The first cell that is no number, and what to do about it."""
     for flat, item in enumerate(values.ravel().tolist()):
         if isinstance(item, numbers.Real | Decimal | np.bool_) or isinstance(item, str) and _spells_a_number(item):
             continue
         where = _cell(values, flat, names, what)
-        if item is None or type(item).__name__ in ("NAType", "NaTType"):
-            return f"{where} is missing: remove or fill such rows."
         shown = f"{item[:40]!r}" if isinstance(item, str) else f"a {type(item).__name__}"
         return f"{where} holds {shown}, which is no number: leave that column out, or give words as labels."
     return f"{what} has dtype object and holds what is no number of 64 bits: give an array of numbers."

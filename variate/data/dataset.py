@@ -223,6 +223,8 @@ class Dataset:
                 f"{self.name} comes with {columns.shape[1]} known columns, but the model was trained with "
                 f"{wanted.columns.size}."
             )
+        if self.schema.x.missing and not wanted.x.missing:  # whose holes an encoder takes for the mean
+            wanted = wanted.with_field(replace(wanted.x, missing=True))
         return replace(self, schema=wanted, labels=labels, columns=columns)
 
     def _check_values(self, wanted: Schema) -> None:

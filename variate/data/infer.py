@@ -43,6 +43,8 @@ def infer_schema(
     values were before torch could hold them. Raises ``UserError`` for empty, non-numeric or non-finite data.
     """
     plain = plain_schema(values, known, layout, dtype)
+    if plain.x.missing and plain.are_vectors:
+        _check_columns(values)
     if levels is not None:
         _check_levels(values, levels)
         return plain.with_kind(Levels(levels))
@@ -67,9 +69,9 @@ def plain_schema(
         )
     shape = values.shape[1:]
     axes = parse_layout(layout, shape) if layout else infer_layout(shape)
-    if values.dtype.kind == "f":
-        check_finite(values)
-    return Schema.of(Field(Reals(), shape, dtype or str(values.dtype), axes), *known_fields(known, len(values)))
+    missing = values.dtype.kind == "f" and check_finite(values)
+    x = Field(Reals(), shape, dtype or str(values.dtype), axes, missing=missing)
+    return Schema.of(x, *known_fields(known, len(values)))
 
 
 def known_fields(known: Known | None, rows: int) -> list[Field]:
@@ -105,23 +107,39 @@ def _parts(values: np.ndarray | Shards, doing: str = "") -> Iterator[np.ndarray]
         yield from (values[start : start + ROWS_AT_ONCE] for start in range(0, len(values), ROWS_AT_ONCE))
 
 
-def check_finite(values: np.ndarray | Shards) -> None:
-    start = 0
+def check_finite(values: np.ndarray | Shards) -> bool:
+    """Whether cells are missing, which NaN says; ``UserError`` for infinity."""
+    start, missing = 0, False
     for part in _parts(values):
         flat = part.reshape(len(part), -1)
         if not np.isfinite(flat).all():
-            row, column = np.argwhere(~np.isfinite(flat))[0]
-            raise UserError(
-                f"row {start + row} of the data holds NaN or infinity (value {column} of it): remove or fill such rows."
-            )
+            infinite = np.isinf(flat)
+            if infinite.any():
+                row, column = np.argwhere(infinite)[0]
+                raise UserError(
+                    f"row {start + row} of the data holds infinity (value {column} of it): remove or fill such rows."
+                )
+            missing = True
         start += len(part)
+    return missing
+
+
+def _check_columns(values: np.ndarray | Shards) -> None:
+    """That some row has a value in every column of vectors."""
+    known = np.zeros(values.shape[1], bool)
+    for part in _parts(values):
+        known |= ~np.isnan(part).all(0)
+    if not known.all():
+        raise UserError(f"column {int(known.argmin())} of the data is missing in every row: leave it out.")
 
 
 def _check_levels(values: np.ndarray | Shards, levels: int) -> None:
     if not 2 <= levels <= 65536:
         raise UserError(f"levels={levels} must be within 2..65536.")
-    for part in _parts(values):
+    for part in map(_known, _parts(values)):
         whole = part.dtype.kind != "f" or (part == np.round(part)).all()
+        if not len(part):
+            continue
         if not whole or int(part.min()) < 0 or int(part.max()) >= levels:
             raise UserError(
                 f"the data are not whole numbers 0..{levels - 1}, as levels={levels} says: mend the one or the other."
@@ -130,7 +148,9 @@ def _check_levels(values: np.ndarray | Shards, levels: int) -> None:
 
 def _grid(values: np.ndarray | Shards, dtype: str, places: bool) -> tuple[int | None, int]:
     """(levels, divisor) of values that lie on a grid; (None, 1) of real numbers."""
-    ends = [(part.min(), part.max()) for part in _parts(values, "Looking at all rows")]
+    ends = [(part.min(), part.max()) for part in map(_known, _parts(values, "Looking at all rows")) if len(part)]
+    if not ends:
+        raise UserError("every value of the data is missing: give some.")
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     if low < 0 or not places and values.dtype.kind in "iu" and high > 1 and dtype != "uint8":
         return None, 1
@@ -149,13 +169,21 @@ def _grid(values: np.ndarray | Shards, dtype: str, places: bool) -> tuple[int | 
     return None, 1
 
 
+def _known(part: np.ndarray) -> np.ndarray:
+    """The values that are not missing, in one row; itself where none is."""
+    if part.dtype.kind != "f":
+        return part
+    gone = np.isnan(part)
+    return part[~gone] if gone.any() else part
+
+
 def _on_grid(values: np.ndarray | Shards, divisor: int) -> bool:
     """Whether every value is k / divisor for a whole k, within what floating point loses."""
     if values.dtype.kind != "f":
         return True
     tolerance = COARSE_TOLERANCE if values.dtype == np.float16 else GRID_TOLERANCE
     tolerance = 0.0 if divisor == 1 else tolerance
-    for part in _parts(values):
+    for part in map(_known, _parts(values)):
         scaled = part.astype(np.float32 if divisor > 1 else part.dtype) * divisor
         if (np.abs(scaled - np.round(scaled)) > tolerance).any():
             return False
@@ -166,7 +194,7 @@ def _different(values: np.ndarray | Shards) -> int:
     """How many different values the first rows hold, counted up to ``LEAST_GRID_VALUES``."""
     found: set = set()
     for row in range(min(len(values), ROWS_AT_ONCE)):
-        found.update(np.unique(values[row : row + 1]).tolist())
+        found.update(np.unique(_known(values[row : row + 1])).tolist())
         if len(found) >= LEAST_GRID_VALUES:
             break
     return len(found)
@@ -198,9 +226,11 @@ def standardisation(
 def _ends(values: np.ndarray | Tensor | Shards, axes: tuple[int, ...], what: str) -> tuple[np.ndarray, np.ndarray]:
     """(least, largest) in double precision, some rows at a time."""
     rows = values.numpy() if isinstance(values, Tensor) else values
-    ends = [(part.min(axes), part.max(axes)) for part in _parts(rows, "Looking at all rows")]
+    ends = [_ends_of(part, axes) for part in _parts(rows, "Looking at all rows")]
     low, high = (np.atleast_1d(np.stack(side).reshape(len(ends), -1)) for side in zip(*ends, strict=True))
     low, high = low.min(0), high.max(0)
+    empty = low > high  # nothing but holes
+    low, high = np.where(empty, 0, low), np.where(empty, 0, high)
     exact = low.astype(np.float64), high.astype(np.float64)
     alike = np.flatnonzero((low != high) & (exact[0] == exact[1]))
     if len(alike):
@@ -210,6 +240,12 @@ def _ends(values: np.ndarray | Tensor | Shards, axes: tuple[int, ...], what: str
             f"in double precision: subtract {low[column]}."
         )
     return exact
+
+
+def _ends_of(part: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    if part.dtype.kind != "f" or not np.isnan(part).any():
+        return part.min(axes), part.max(axes)
+    return np.where(np.isnan(part), np.inf, part).min(axes), np.where(np.isnan(part), -np.inf, part).max(axes)
 
 
 def _moments(
@@ -223,16 +259,29 @@ def _moments(
     wide = power.reshape([1 if axis in axes or len(power) == 1 else -1 for axis in range(values.ndim)])
     if not isinstance(values, Shards):
         exact = np.ldexp(np.asarray(values, np.float64), -wide)
+        if np.isnan(exact).any():
+            mean, variance, _ = _moments_of_known(exact, axes)
+            return np.ldexp(mean, power), np.ldexp(np.sqrt(variance), power)
         mean = exact.mean(axes, keepdims=True)
         variance = exact.var(axes) - (exact - mean).mean(axes) ** 2  # the mean is rounded, as a small spread shows
         return np.ldexp(np.squeeze(mean, axes), power), np.ldexp(np.sqrt(variance.clip(0)), power)
-    rows, mean, square = 0, np.zeros(()), np.zeros(())  # square: Σ (x − mean)² / values per row
+    known, mean, square = np.zeros(()), np.zeros(()), np.zeros(())  # square: Σ (x − mean)²
     for part in _parts(values, "Standardising"):
         exact = np.ldexp(part.astype(np.float64), -wide)
-        far, share = exact.mean(axes) - mean, len(part) / (rows + len(part))
-        square = square + len(part) * exact.var(axes) + far**2 * rows * share
-        mean, rows = mean + far * share, rows + len(part)
-    return np.ldexp(mean, power), np.ldexp(np.sqrt(square / rows), power)
+        middle, variance, count = _moments_of_known(exact, axes)
+        far, share = middle - mean, count / np.maximum(known + count, 1)
+        square = square + count * variance + far**2 * known * share
+        mean, known = mean + far * share, known + count
+    return np.ldexp(mean, power), np.ldexp(np.sqrt(square / np.maximum(known, 1)), power)
+
+
+def _moments_of_known(exact: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, variance, how many) of what is not NaN over these axes; 0 where there is nothing."""
+    there = ~np.isnan(exact)
+    count = there.sum(axes, keepdims=True)
+    mean = np.where(there, exact, 0.0).sum(axes, keepdims=True) / np.maximum(count, 1)
+    square = (np.where(there, exact - mean, 0.0) ** 2).sum(axes)
+    return np.squeeze(mean, axes), square / np.maximum(np.squeeze(count, axes), 1), np.squeeze(count, axes)
 
 
 def count_units(values: np.ndarray | Tensor | Shards, layout: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

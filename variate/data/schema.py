@@ -132,7 +132,8 @@ class Field:
     def describe(self) -> str:
         """One line for people."""
         axes = "" if self.layout == "F" else f" {self.layout}"
-        return f"{' × '.join(map(str, self.shape))}{axes} {self.dtype}, {self.kind.describe()}"
+        holes = ", some missing" if self.missing else ""
+        return f"{' × '.join(map(str, self.shape))}{axes} {self.dtype}, {self.kind.describe()}{holes}"
 
     def to_json(self) -> dict:
         return asdict(self) | {"kind": self.kind.to_json()}

@@ -21,6 +21,7 @@ def default_for(field: Field, values: Tensor | Shards) -> dict:
         return section
     counts = torch.zeros(field.kind.levels, dtype=torch.int64)
     for part in pieces(values, "Counting levels"):
+        part = part[~part.isnan()] if field.missing else part
         levels = (
             part if part.dtype == torch.uint8 and field.kind.divisor == 1 else field.kind.whole(part)
         )  # a copy saved
