@@ -15,6 +15,7 @@ Like = tuple[tuple[int, ...], np.dtype | str]  # the raw shape and the dtype of 
 
 READABLE = "IDX files (gzipped or not), .npy, .npz, and folders of images or of .npy shards"
 PARTS = ("train", "test")
+BOMB = 1 << 30, 200  # bytes, and how many times those of what is packed, from which on it is not unpacked
 
 
 class Found(NamedTuple):

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from variate.base.errors import UserError
-from variate.data.sources.found import PARTS, READABLE
+from variate.data.sources.found import BOMB, PARTS, READABLE
 from variate.data.sources.npy import read_npy
 from variate.data.sources.places import listed
 
 VALUE_NAMES = ("values", "x", "data", "images", "arr_0")  # in small letters
 LABEL_NAMES = ("labels", "y", "targets", "label", "target")
-BOMB = 1 << 30, 200  # bytes, and how many times those of the archive, from which on it is not unpacked
 
 _ZIP_ERRORS = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, OSError, struct.error),

@@ -11,6 +11,7 @@ from variate.base.files import opened
 
 GZIP, ZIP = b"\x1f\x8b", (b"PK\3\4", b"PK\5\6")
 HEAD = 512  # bytes that tell what a file is
+_CONTROLS = {*range(32), 127} - {*b"\t\n\v\f\r"}  # bytes that no text has, in whatever encoding of one byte
 
 
 def looks_like(head: bytes) -> str:
@@ -35,6 +36,7 @@ def looks_like(head: bytes) -> str:
     return "a table in text (CSV)" if table else f"text (it begins with {lines[0].strip()[:30]!r})"
 
 
+_UTF_16 = rb"\xff\xfe|\xfe\xff"
 _SIGNATURES = {
     rb"\x89PNG": "a PNG image",
     rb"\xff\xd8\xff": "a JPEG image",
@@ -42,7 +44,7 @@ _SIGNATURES = {
     rb"BM.{4}\0": "a BMP image",
     rb"II\*\0|MM\0\*": "a TIFF image",
     rb"RIFF.{4}WEBP": "a WebP image",
-    rb"P[1-6]\s": "a PNM image",
+    rb"P[1-6]\s+(#[^\n]*\n\s*)*[0-9]+\s+[0-9]+\s": "a PNM image",
     rb".{4}ftyp": "a HEIC, AVIF or MP4 file",
     rb"PK[\3\5]": "a zip archive",
     rb".{257}ustar": "a tar archive",
@@ -53,7 +55,7 @@ _SIGNATURES = {
     rb"PAR1": "a Parquet file",
     rb"\x80[\x02-\x05]": "a Python pickle",
     rb"%PDF": "a PDF",
-    rb"\xff\xfe|\xfe\xff": "text in UTF-16",
+    _UTF_16: "text in UTF-16",
     rb"\s*[\[{]": "JSON",
     rb"\s*<": "HTML or XML",
 }
@@ -66,6 +68,16 @@ def text_of(head: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return text if all(letter.isprintable() or letter.isspace() for letter in text) else None
+
+
+def is_table_text(head: bytes) -> bool:
+    """Whether a file that begins with these bytes, gzipped or not, may be a table in text, whatever its encoding."""
+    if head.startswith(GZIP):
+        head = inflated(head)
+    kinds = [what for signature, what in _SIGNATURES.items() if re.match(signature, head, re.DOTALL)]
+    if kinds:
+        return kinds == [_SIGNATURES[_UTF_16]]
+    return bool(head) and (text_of(head) is not None or not _CONTROLS.intersection(head))
 
 
 def inflated(head: bytes) -> bytes:
