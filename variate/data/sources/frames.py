@@ -74,6 +74,8 @@ def _from_pandas(data: Any) -> pl.DataFrame:
 
 def _column(name: str, column: Any) -> pl.Series:
     """One column: its values where there are some, null elsewhere."""
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return pl.Series(name, column.array.__arrow_array__())
     missing = np.asarray(column.isna(), dtype=bool)
     if hasattr(column.dtype, "categories"):
         values = _categories(column.cat)
@@ -186,6 +188,8 @@ def _numpy_type(dtype: pl.DataType) -> np.dtype | None:
 
 
 def _pandas_column(pandas: Any, series: pl.Series, dtype: Any) -> Any:
+    if hasattr(dtype, "pyarrow_dtype"):
+        return pandas.Series(pandas.arrays.ArrowExtensionArray(series.to_arrow().cast(dtype.pyarrow_dtype)))
     kind = getattr(dtype, "kind", "O")
     if hasattr(dtype, "categories") or kind not in _READERS:
         return pandas.Series(series.to_list(), dtype=dtype)

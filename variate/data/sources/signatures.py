@@ -9,7 +9,7 @@ from pathlib import Path
 
 from variate.base.files import opened
 
-GZIP, ZIP = b"\x1f\x8b", (b"PK\3\4", b"PK\5\6")
+GZIP, ZIP, PARQUET = b"\x1f\x8b", (b"PK\3\4", b"PK\5\6"), b"PAR1"
 HEAD = 512  # bytes that tell what a file is
 _CONTROLS = {*range(32), 127} - {*b"\t\n\v\f\r"}  # bytes that no text has, in whatever encoding of one byte
 
