@@ -48,7 +48,7 @@ def test_images_are_decoded_in_children_too(tmp_path):
     script = """
     from PIL import Image
     from variate.data import shards
-    from variate.data.images import images
+    from variate.data.sources.images import images
 
     shards.IN_MEMORY_BYTES = 0  # so that a batch decodes its images when it asks for them
     for number, row in enumerate(pixels(24)):

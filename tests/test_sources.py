@@ -23,10 +23,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from variate.base.errors import UserError
-from variate.data import sources
-from variate.data.idx import idx_bytes
-from variate.data.images import EXTENSIONS, images
 from variate.data.sources import Found, looks_like, read, read_labels
+from variate.data.sources.idx import idx_bytes
+from variate.data.sources.images import EXTENSIONS, images
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (6, 5, 7), np.uint8)
@@ -309,7 +308,7 @@ def test_a_bad_npz_is_named_and_allocates_nothing(tmp_path, content, reason):
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_BOMB", (1 << 20, 200))
+    monkeypatch.setattr("variate.data.sources.npz.BOMB", (1 << 20, 200))
     zeros = np.zeros((1, 1 << 22), np.uint8)
     path = put(tmp_path / "bomb.npz", npz(x=zeros))
     assert "zip bomb" in refusal(path) and str(path) in refusal(path)

@@ -11,7 +11,7 @@ __all__ = ["hushed"]
 # (action, beginning of the message, module): Pillow about odd metadata, Python's parser about odd spellings in the
 # header of an array, scikit-learn about a fit that could still improve, which will do
 FILTERS = (
-    ("ignore", "", r"(PIL(\..*)?|variate\.data\.images|<unknown>)$"),
+    ("ignore", "", r"(PIL(\..*)?|variate\.data\.sources\.images|<unknown>)$"),
     ("ignore", "(?s).*(converge|number of distinct clusters)", r"sklearn(\..*)?$"),
     ("error", "Image size .* exceeds limit", r"PIL(\..*)?$"),  # the last one is asked first
 )

@@ -19,7 +19,7 @@ import numpy as np
 from variate.base.errors import UserError, suggest
 from variate.base.files import atomic_file
 from variate.data.fetch import Unavailable, download, pip_wheel, read_array_pickle
-from variate.data.idx import idx_bytes, read_idx
+from variate.data.sources.idx import idx_bytes, read_idx
 
 # The files of a part, as their authors named them: images, labels.
 _FILES = {

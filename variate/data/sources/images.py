@@ -23,7 +23,8 @@ from variate.base.errors import UserError
 from variate.base.hushed import hushed
 from variate.base.progress import Progress
 from variate.data.shards import Shards, Stamp, is_large
-from variate.data.sources import Found, Like, looks_like
+from variate.data.sources.found import Found, Like
+from variate.data.sources.signatures import looks_like
 
 __all__ = ["EXTENSIONS", "ImageFiles", "holds_images", "images"]
 

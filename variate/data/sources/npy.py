@@ -19,8 +19,8 @@ import numpy as np
 from variate.base.errors import UserError
 from variate.base.files import opened
 from variate.base.hushed import hushed
-from variate.data.idx import check_promise, read_values
 from variate.data.shards import Stamp
+from variate.data.sources.idx import check_promise, read_values
 
 __all__ = ["MAGIC", "NpyFiles", "check_rows", "read_npy", "read_npy_file"]
 
