@@ -155,5 +155,6 @@ def as_scored(config: dict[str, dict], rows: Dataset) -> Dataset:
 
 
 def _are_counts(values: Tensor) -> bool:
-    whole = not values.is_floating_point() or bool((values == values.round()).all())
-    return whole and bool(values.min() >= 0)
+    known = values[~values.isnan()] if values.is_floating_point() else values
+    whole = not values.is_floating_point() or bool((known == known.round()).all())
+    return whole and bool((known >= 0).all())

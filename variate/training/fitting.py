@@ -170,8 +170,8 @@ class Stream:
         if before is None:
             settings = asked.settings(rows, modules)
             rows = config.as_scored(settings, rows)
-            # what has not varied yet may do so later
-            rows = replace(rows, schema=rows.schema.with_kind(rows.schema.x.kind.without_constants()))
+            if not rows.schema.table:  # what has not varied yet may do so later
+                rows = replace(rows, schema=rows.schema.with_kind(rows.schema.x.kind.without_constants()))
         else:
             settings, rows = before.config, rows.under(before.schema)
         self.settings = settings | {"train": settings["train"] | {"schedule": "constant"}}
