@@ -16,6 +16,7 @@ MEASURES = (*LEARNED, "constant", "left out")
 MOST_COLUMNS, MOST_LEVELS, LONGEST_NAME = 10_000, 65_536, 1000
 EXACT = 1 << 53  # whole numbers below are exact in float64
 Level = str | int | bool
+LEVELS_OF = {"words": str, "truth": bool, "whole": int, "float": int}  # families of types that have categories
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def describe(column: Column) -> str:
 
 
 def _about_levels(column: Column) -> str:
-    shown = ", ".join(str(level) for level in column.levels[:5]) + ", …" * (len(column.levels) > 5)
+    shown = ", ".join(str(level)[:40] for level in column.levels[:5]) + ", …" * (len(column.levels) > 5)
     return f"{len(column.levels):,} level{'s' * (len(column.levels) != 1)} ({shown})"
 
 
@@ -131,7 +132,7 @@ def _width(column: Column) -> str:
 
 def _about_constant(column: Column) -> str:
     value = _stepped(column, column.value) if column.family in ("time", "decimal") else column.value  # pyright: ignore
-    return f"{value} in every row"
+    return f"{str(value)[:40]} in every row"
 
 
 _ABOUT = {

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import polars as pl
 
 from variate.base.errors import UserError, suggest
 from variate.data.columns.coding import codes_of, inside
-from variate.data.columns.column import EXACT, LONGEST_NAME, MOST_COLUMNS, MOST_LEVELS, Column, units
+from variate.data.columns.column import EXACT, LEVELS_OF, LONGEST_NAME, MOST_COLUMNS, MOST_LEVELS, Column, units
 from variate.data.columns.dtypes import family, text
 from variate.data.columns.grids import decimal_step, finest_step, lies_on
+from variate.data.columns.wishes import check_wishes
 
 __all__ = ["atoms", "infer_columns"]
 
@@ -45,6 +47,7 @@ def infer_columns(frame: pl.DataFrame, said: Mapping[str, Wish] | None = None) -
             f"the schema speaks of column {unknown!r}, which the table has not{suggest(unknown, frame.columns)}: "
             "correct the name or remove it."
         )
+    check_wishes(said)
     return tuple(_column(frame[name], said.get(name, {})) for name in frame.columns)
 
 
@@ -75,18 +78,24 @@ def _column(series: pl.Series, wish: Wish) -> Column:
         return replace(draft, reason="every cell is missing")
     kind = family(series.dtype)
     if not kind:
-        return replace(draft, reason=f"cells of the type {series.dtype} cannot be learned")
+        return replace(draft, reason=f"cells of the type {str(series.dtype)[:100]} cannot be learned")
     given = inside(series, draft).drop_nulls()
     if not len(given):
         return replace(draft, reason="every cell is missing")
     if given.n_unique() == 1 and len(wish.get("levels", ())) < 2:
-        return _checked(replace(draft, measure="constant", value=given[0]), series)
+        return _constant(draft, given)
     if measure is None:
         return _checked(_RULES[kind](draft, given), series)
     if measure not in _WISHES[kind]:
         can = ", ".join(repr(name) for name in (*_WISHES[kind], "left out"))
         raise UserError(f"column {draft.name!r} of type {draft.dtype} cannot be {measure!r}: say one of {can}.")
     return _checked(_WISHES[kind][measure](draft, given, wish), series)
+
+
+def _constant(draft: Column, given: pl.Series) -> Column:
+    if draft.family == "words" and len(given[0]) > LONGEST_NAME:
+        return replace(draft, reason="the same long text in every row")
+    return replace(draft, measure="constant", value=given[0])
 
 
 def _checked(column: Column, series: pl.Series) -> Column:
@@ -141,7 +150,9 @@ def _category(draft: Column, given: pl.Series, wish: Wish) -> Column:
         levels = tuple(level for level in own if level in seen)
     if len(levels) > MOST_LEVELS:
         raise UserError(f"column {draft.name!r} has {len(levels):,} levels: a category has at most {MOST_LEVELS:,}.")
-    wanted = {"words": str, "truth": bool}.get(draft.family, int)
+    wanted = LEVELS_OF[draft.family]
+    if draft.family == "words" and (long := next((level for level in levels if len(level) > LONGEST_NAME), None)):
+        raise UserError(f"column {draft.name!r} has the level {long[:20]!r}…, which is too long: leave the column out.")
     if wrong := next((level for level in levels if type(level) is not wanted), None):
         raise UserError(f"column {draft.name!r} of type {draft.dtype} cannot have the level {wrong!r}: correct it.")
     if other := sorted(seen - set(levels)):
@@ -189,7 +200,8 @@ def _steps(draft: Column, given: pl.Series, wish: Wish) -> Column:
     if column.measure == "real":
         return column
     distances = ((given - _int128(base)) // _int128(unit)).cast(pl.Int64).to_numpy()
-    step = float(wish.get("step") or np.gcd.reduce(distances))
+    said = float(Decimal(repr(wish.get("step", 0))).scaleb(getattr(draft.type, "scale", 0)))  # of decimals in ones
+    step = said or float(np.gcd.reduce(distances))
     return replace(column, measure="binned", step=step, grid=bool(np.all(distances % step == 0)))
 
 
