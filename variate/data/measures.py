@@ -19,7 +19,7 @@ GIVEN = "given_"  # before the names of fields that the model is told of
 
 def table_schema(values: np.ndarray, columns: tuple[Column, ...], given: frozenset[str] = frozenset()) -> Schema:
     """The fields of a table, with what their kinds learn from training rows' codes (n, W)."""
-    learned = [column for column in columns if column.learned]
+    learned = [column for column in columns if column.is_learned]
     if not learned:
         raise UserError("every column is left out or has one value everywhere: there is nothing to learn.")
     fields = []

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from variate.base.errors import UserError
 from variate.data.batch import Cells, Record
+from variate.data import columns as framed
 from variate.data.columns import Column
 from variate.data.kinds import Category, Kind, spread_or_one
 from variate.data.layout import Layout, default_layout
@@ -199,7 +200,7 @@ class Schema:
     @property
     def code_names(self) -> tuple[str, ...]:
         """The names of a table's columns that have codes, in their order."""
-        return tuple(column.name for column in self.table if column.learned)
+        return tuple(column.name for column in self.table if column.is_learned)
 
     @property
     def dtype(self) -> str:
@@ -290,7 +291,7 @@ class Schema:
         return self.x.describe() + "".join(known)
 
     def to_json(self) -> dict:
-        columns = [column.to_json() for column in self.table]
+        columns = framed.to_json(self.table)
         return json.loads(json.dumps({"fields": [field.to_json() for field in self.fields], "table": columns}))
 
     @classmethod
@@ -300,9 +301,7 @@ class Schema:
         fields, columns = (data["fields"], data["table"]) if known else (None, None)  # pyright: ignore[reportIndexIssue]
         if not isinstance(fields, list) or not 1 <= len(fields) <= MOST_FIELDS or not isinstance(columns, list):
             raise UserError("its schema has missing or unknown keys: it was not written by variate.")
-        if len(columns) > MOST_COLUMNS:
-            raise UserError(OUT_OF_RANGE)
-        schema = cls(tuple(map(Field.from_json, fields)), tuple(map(Column.from_json, columns)))
+        schema = cls(tuple(map(Field.from_json, fields)), framed.from_json(columns))
         if not (_is_table(schema) if columns else _is_array(schema)):
             raise UserError(OUT_OF_RANGE)
         return schema
@@ -359,7 +358,7 @@ def _is_array(schema: Schema) -> bool:
 
 def _is_table(schema: Schema) -> bool:
     """Every column of codes belongs to one field, of the measure that the column has."""
-    learned = [column for column in schema.table if column.learned]
+    learned = [column for column in schema.table if column.is_learned]
     at = sorted(place for field in schema.fields for place in field.at)
     names = [field.name for field in schema.fields]
     proper = all(isinstance(name, str) and name.isidentifier() and len(name) < 100 for name in names)

@@ -57,7 +57,7 @@ def frame_of(raw: np.ndarray, schema: Schema) -> pl.DataFrame:
 
 def told(rows: Dataset, names: Iterable[str]) -> Dataset:
     """The rows for a model that is told of these columns, instead of explaining them."""
-    wanted, known = list(names), [column.name for column in rows.schema.table if column.learned]
+    wanted, known = list(names), [column.name for column in rows.schema.table if column.is_learned]
     for name in wanted:
         if name not in known:
             raise UserError(f"--given {name}: there is no such column to be told of{suggest(name, known)}.")
