@@ -301,7 +301,7 @@ class Schema:
         fields, columns = (data["fields"], data["table"]) if known else (None, None)  # pyright: ignore[reportIndexIssue]
         if not isinstance(fields, list) or not 1 <= len(fields) <= MOST_FIELDS or not isinstance(columns, list):
             raise UserError("its schema has missing or unknown keys: it was not written by variate.")
-        schema = cls(tuple(map(Field.from_json, fields)), framed.from_json(columns))
+        schema = cls(tuple(map(Field.from_json, fields)), framed.from_json(columns) if columns else ())
         if not (_is_table(schema) if columns else _is_array(schema)):
             raise UserError(OUT_OF_RANGE)
         return schema
