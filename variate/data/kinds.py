@@ -7,6 +7,7 @@ one for every channel (of vectors: column).
 import math
 import sys
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import zip_longest
 from typing import ClassVar
 
 import numpy as np
@@ -16,9 +17,11 @@ from torch import Tensor
 from variate.base.errors import UserError
 from variate.base.registry import registry, snake
 
-__all__ = ["Category", "Counts", "Kind", "Levels", "Reals", "spread_or_one"]
+__all__ = ["Binned", "Categories", "Category", "Counts", "Kind", "Levels", "Reals", "spread_or_one"]
 
 MOST_LEVELS, MOST_CLASSES, LONGEST_NAME = 65_536, 65_536, 1000
+MOST_ATOMS, MOST_CATEGORIES = 16, 1 << 20  # of a column, and of all columns of a field together
+WHOLE = 1e-9  # how close to 1 a step times a whole number is to be
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,7 @@ class Kind:
         kind = kinds.get(name) if isinstance(name, str) else None
         if kind is None or not isinstance(said, dict) or set(said) != {"name", *(field.name for field in fields(kind))}:
             raise UserError("its schema has missing or unknown keys: it was not written by variate.")
-        numbers = {key: tuple(v) if isinstance(v, list) else v for key, v in said.items() if key != "name"}
-        return kind(**numbers)
+        return kind(**{key: _tuples(value) for key, value in said.items() if key != "name"})
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,98 @@ class Reals(_Standardised):
 
 
 @dataclass(frozen=True)
+class Binned(_Standardised):
+    """Real numbers that lie on a grid; u = (x − offset) / scale, and likelihoods are the masses of bins of the grid.
+
+    Bins are ``step`` wide in raw values, one of them around every whole multiple of it. ``atoms`` are, per column, the
+    raw values that are to have a probability of their own. Each is one for all columns, or one per column. ``raw``
+    gives what is nearest, a multiple or an atom.
+
+    >>> cents = Binned(offset=(10.0,), scale=(4.0,), step=(0.01,), atoms=((0.0, 9.99),))
+    >>> cents.units(torch.tensor([[9.0]]), torch.float32), cents.atoms_in_units[0][0], cents.describe()
+    (tensor([[-0.2500]]), -2.5, 'real numbers in bins')
+    """
+
+    step: tuple[float, ...] = (1.0,)
+    atoms: tuple[tuple[float, ...], ...] = ((),)
+
+    support: ClassVar[str] = "bins"
+
+    @property
+    def half_widths(self) -> tuple[float, ...]:
+        """Half a bin of every column in model units."""
+        return tuple((np.asarray(self.step) / (2 * np.asarray(spread_or_one(self.scale)))).tolist())
+
+    @property
+    def anchors(self) -> tuple[float, ...]:
+        """Where u = 0 lies on the grid of every column, in bins: the value k · step is u = (k − anchor) · 2 · half."""
+        return tuple((np.asarray(self.offset) / np.asarray(self.step)).tolist())
+
+    @property
+    def atoms_in_units(self) -> tuple[tuple[float, ...], ...]:
+        columns = max(map(len, (self.offset, self.scale, self.atoms)))
+        offset, scale = (np.broadcast_to(n, columns) for n in (self.offset, spread_or_one(self.scale)))
+        atoms = self.atoms * (columns // len(self.atoms))
+        return tuple(
+            tuple(((np.asarray(of_column) - x0) / s).tolist())
+            for of_column, x0, s in zip(atoms, offset, scale, strict=True)
+        )
+
+    def raw(self, units: np.ndarray) -> np.ndarray:
+        about, step = super().raw(units), _along_channels(self.step, units.ndim - 1)
+        parts = np.maximum((1 / step).round(), 1)  # 3 / 10 is 0.3, which 3 · 0.1 is not
+        tenths = np.abs(parts * step - 1) < WHOLE
+        found = np.where(tenths, (about * parts).round() / parts, (about / step).round() * step)
+        for atoms in zip_longest(*self.atoms, fillvalue=math.inf):
+            atom = _along_channels(atoms, units.ndim - 1)
+            found = np.where(np.abs(about - atom) < np.abs(about - found), atom, found)
+        return found + 0.0
+
+    def canonical(self, raw: Tensor) -> Tensor:
+        return raw.to(torch.float64) + 0.0  # −0.0 too becomes 0.0
+
+    def describe(self) -> str:
+        return "real numbers in bins"
+
+    def plausible(self, channels: int) -> bool:
+        return (
+            super().plausible(channels)
+            and (_reals(self.step) and len(self.step) in (1, channels) and min(self.step) > 0)
+            and (isinstance(self.atoms, tuple) and len(self.atoms) in (1, channels))
+            and all(_reals(atoms) and len(set(atoms)) == len(atoms) <= MOST_ATOMS for atoms in self.atoms)
+        )
+
+
+@dataclass(frozen=True)
+class Categories(Kind):
+    """One of K_i levels without an order in column i: k in 0..K_i − 1, and u = k, a float.
+
+    >>> Categories((2, 3)).units(torch.tensor([[1.0, 2.0]], dtype=torch.float64), torch.float32)
+    tensor([[1., 2.]])
+    """
+
+    sizes: tuple[int, ...]
+
+    support: ClassVar[str] = "categories"
+
+    def units(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.whole(raw).to(dtype)
+
+    def raw(self, units: np.ndarray) -> np.ndarray:
+        return units.round().clip(0, _along_channels(self.sizes, units.ndim - 1) - 1)
+
+    def describe(self) -> str:
+        return f"categories of {min(self.sizes)} to {max(self.sizes)} levels"
+
+    def plausible(self, channels: int) -> bool:
+        return (
+            _whole(self.sizes, 2, MOST_CATEGORIES)
+            and len(self.sizes) == channels
+            and sum(self.sizes) <= MOST_CATEGORIES
+        )
+
+
+@dataclass(frozen=True)
 class Category(Kind):
     """One of K classes, k in 0..K−1, −1 where it is missing; u = k, int64.
 
@@ -239,6 +333,11 @@ class Category(Kind):
 def spread_or_one(scale: tuple[float, ...]) -> tuple[float, ...]:
     """The scales of what may be divided by them: a constant is as wide as 1."""
     return tuple(number or 1.0 for number in scale)
+
+
+def _tuples(said: object) -> object:
+    """JSON's lists, of lists, as tuples."""
+    return tuple(map(_tuples, said)) if isinstance(said, list) else said
 
 
 def _along_channels(numbers: tuple[float, ...], axes: int) -> np.ndarray:

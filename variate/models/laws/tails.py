@@ -43,15 +43,15 @@ def lower_and_upper(law: Distribution, value: Tensor) -> tuple[Tensor, Tensor]:
     raise NotImplementedError(f"no tails of {type(law).__name__}: register lower_and_upper for it")
 
 
-def whole(x: Tensor) -> Tensor:
-    """⌊x⌋ of numbers in double precision that may have been whole ones in single precision: a whole number that has
-    lost its last digits there is itself. There is no slope.
+def whole(x: Tensor, shift: Tensor | float = 0.0) -> Tensor:
+    """⌊x + shift⌋ of numbers x in double precision that may have been in single precision: where the sum is a whole
+    number but for the last digits of x, it is that number. There is no slope.
 
     >>> whole(torch.tensor([2.5, -0.5, 3 - 1e-7]).double()).tolist()
     [2.0, -1.0, 3.0]
     """
     x = x.detach()
-    return (x + (SINGLE * x.abs().clamp_min(4.0)).clamp_max(0.5)).floor()
+    return (x + shift + (SINGLE * x.abs().clamp_min(4.0)).clamp_max(0.5)).floor()
 
 
 def of_standard_normal(z: Tensor) -> tuple[Tensor, Tensor]:

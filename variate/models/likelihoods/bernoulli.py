@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 from variate.base.errors import UserError
 from variate.data.schema import Field
 from variate.models.likelihoods.likelihood import Likelihood
-from variate.models.likelihoods.marginals import LEAST_SHARE
+from variate.models.likelihoods.marginals import LEAST_SHARE, by_column, mean_of
 
 __all__ = ["Bernoulli"]
 
@@ -31,7 +31,7 @@ class Bernoulli(Likelihood):
         super().__init__(features, field, per_value=1)
 
     def start_at(self, rows: Tensor) -> None:
-        mean = rows.mean().clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+        mean = mean_of(by_column(rows.reshape(-1, 1))).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
         self.head.set_bias(torch.logit(mean).expand(1, self.field.tensor_shape[0]))
 
     def values(self, parameters: Tensor) -> Distribution:

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 from variate.data.schema import Field
 from variate.models.laws.grids import GridBetaBinomial
 from variate.models.likelihoods.likelihood import Likelihood
-from variate.models.likelihoods.marginals import LEAST_SHARE, by_column
+from variate.models.likelihoods.marginals import LEAST_SHARE, by_column, mean_of, variance_of
 
 __all__ = ["BetaBinomial"]
 
@@ -32,8 +32,8 @@ class BetaBinomial(Likelihood):
     def start_at(self, rows: Tensor) -> None:
         """By the first two moments: the variance of k is n m (1 − m) (1 + (n − 1)/(c + 1))."""
         columns, trials = by_column(rows), self.levels - 1
-        mean = columns.mean(1).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
-        excess = trials * columns.var(1, correction=0) / (mean * (1 - mean)) - 1
+        mean = mean_of(columns).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+        excess = trials * variance_of(columns) / (mean * (1 - mean)) - 1
         alike = (excess / max(trials - 1, 1)).clamp(1e-3, 1 - 1e-3)  # 1/(c + 1): how far one coin tells the next
         self.head.set_bias(torch.stack([torch.logit(mean), -torch.logit(alike)]))
 

@@ -9,7 +9,7 @@ from variate.data.kinds import spread_or_one
 from variate.data.schema import Field
 from variate.models.laws.counts import Counts
 from variate.models.likelihoods.likelihood import Likelihood
-from variate.models.likelihoods.marginals import LEAST_SHARE, by_column, inverse_softplus
+from variate.models.likelihoods.marginals import LEAST_SHARE, by_column, inverse_softplus, mean_of, variance_of
 
 __all__ = ["NegativeBinomial", "Poisson"]
 
@@ -32,7 +32,7 @@ class Counting(Likelihood):
             self.register_buffer(name, wide, persistent=False)
 
     def start_at(self, rows: Tensor) -> None:
-        mean = by_column(self._raw(rows)).mean(1) / self.get_buffer("scale").flatten()
+        mean = mean_of(by_column(self._raw(rows))) / self.get_buffer("scale").flatten()
         self.head.set_bias(inverse_softplus(mean.clamp_min(LEAST_SHARE)).unsqueeze(0))
 
     def _raw(self, units: Tensor) -> Tensor:
@@ -81,8 +81,8 @@ class NegativeBinomial(Counting):
     def start_at(self, rows: Tensor) -> None:
         super().start_at(rows)
         counts = by_column(self._raw(rows))
-        mean = counts.mean(1).clamp_min(LEAST_SHARE)
-        dispersion = (counts.var(1, correction=0) / mean - 1) / mean
+        mean = mean_of(counts).clamp_min(LEAST_SHARE)
+        dispersion = (variance_of(counts) / mean - 1) / mean
         start = inverse_softplus(dispersion.clamp(1e-3, 1e3))
         with torch.no_grad():
             self.raw_dispersion.copy_(start.view_as(self.raw_dispersion))

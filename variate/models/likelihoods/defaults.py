@@ -9,6 +9,12 @@ from variate.models.likelihoods.marginals import by_column, middle
 
 __all__ = ["default_for", "default_of_principal", "may_be_default", "name_for"]
 
+OF_SUPPORT = {
+    "counts": "negative_binomial",
+    "reals": "gaussian",
+    "bins": "binned_logistics",
+    "categories": "categoricals",
+}
 MOST_ATOMS = 6
 OF_ROWS = ("atoms", "centre", "width")  # keywords that "auto" takes from the rows themselves
 FAR = 10.0  # spreads from the middle, where a Gaussian's values never are
@@ -37,10 +43,8 @@ def name_for(field: Field) -> str:
 
 def _default_of(field: Field) -> dict:
     """The likelihood section that suits rows of the field, but for what the rows themselves say."""
-    if field.kind.is_count:
-        return {"name": "negative_binomial"}
     if field.kind.levels is None:
-        return {"name": "gaussian"}
+        return {"name": OF_SUPPORT[field.kind.support]}
     if field.kind.levels == 2:
         return {"name": "bernoulli"}
     return {"name": "categorical"} if field.kind.levels <= 32 else {"name": "discretized_logistic", "components": 2}

@@ -20,11 +20,20 @@ from variate.models.networks.layers import PerValueHead
 
 __all__ = ["Likelihood"]
 
+SUPPORTS = {  # what values may be → (what people call them, the likelihood that suits them)
+    "levels": ("whole-number levels", "beta_binomial"),
+    "counts": ("counts", "negative_binomial"),
+    "reals": ("real numbers", "gaussian"),
+    "bins": ("real numbers in bins", "binned_logistics"),
+    "categories": ("categories", "categoricals"),
+}
+
 
 class Likelihood(nn.Module):
     """The base of the likelihoods: P parameters per value, made from features (N, F) or (N, F, *spatial).
 
-    ``support`` says what the values must be: "levels" (k of L), "counts" (0, 1, 2, … without end) or "reals".
+    ``support`` says what the values must be: "levels" (k of L), "counts" (0, 1, 2, … without end), "reals",
+    "bins" (real numbers on a grid) or "categories" (levels without an order, of every column its own).
     """
 
     support: str = "levels"
@@ -33,25 +42,26 @@ class Likelihood(nn.Module):
     wants_residuals = False
     varies: Tensor | None  # where values are no constants, if any are
 
-    def __init__(self, features: tuple[int, ...], field: Field, per_value: int):
+    def __init__(
+        self, features: tuple[int, ...], field: Field, per_value: int, parameter_shape: tuple[int, ...] | None = None
+    ):
+        """``parameter_shape`` where the parameters are no P for every value: then they are (N, P, *parameter_shape)."""
         super().__init__()
         self._check_support(field)
         self.field, self.event, self.per_value = field, len(field.tensor_shape), per_value
         self.levels = field.kind.levels or 0
         widths = torch.tensor(field.kind.scale, dtype=torch.float64).reshape(-1, *[1] * (self.event - 1))
         self.register_buffer("varies", widths > 0 if 0.0 in field.kind.scale else None, persistent=False)
-        self.head = PerValueHead(features, field.tensor_shape, per_value)
+        self.head = PerValueHead(features, parameter_shape or field.tensor_shape, per_value)
 
     def _check_support(self, field: Field) -> None:
         """A density may be asked for levels too, as if they were real numbers in [0, 1]; of counts it means nothing."""
         found = field.kind.support
         if found == self.support or (self.support, found) == ("reals", "levels"):
             return
-        wanted = {"levels": "whole-number levels", "counts": "counts", "reals": "real numbers"}
-        remedy = {"levels": "beta_binomial", "counts": "negative_binomial", "reals": "gaussian"}
+        (wanted, _), (held, remedy) = SUPPORTS[self.support], SUPPORTS[found]
         raise UserError(
-            f"likelihood {type(self).__name__} needs {wanted[self.support]} but the data holds {wanted[found]}: "
-            f"use likelihood.name={remedy[found]}."
+            f"likelihood {type(self).__name__} needs {wanted} but the data holds {held}: use likelihood.name={remedy}."
         )
 
     def forward(self, features: Tensor) -> Tensor:

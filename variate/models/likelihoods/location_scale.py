@@ -9,7 +9,7 @@ from torch import Tensor
 from variate.base.errors import UserError
 from variate.data.schema import Field
 from variate.models.likelihoods.likelihood import Likelihood
-from variate.models.likelihoods.marginals import by_column, inverse_softplus
+from variate.models.likelihoods.marginals import by_column, inverse_softplus, mean_of
 
 __all__ = []  # no likelihood by itself: a name in a recipe is a class in __all__
 
@@ -47,8 +47,8 @@ class LocationScale(Likelihood):
     def start_at(self, rows: Tensor) -> None:
         """The location at the median and the scale at the mean distance from it, which outliers move little."""
         columns = by_column(rows)
-        location = columns.median(1).values
-        distance = (columns - location.unsqueeze(1)).abs().mean(1)
+        location = columns.nanmedian(1).values
+        distance = mean_of((columns - location.unsqueeze(1)).abs())
         log_scale = self._unbounded(distance.log())
         self.head.set_bias(torch.stack([location, log_scale])[: self.head.per_value])
         if self.mode == "learned":
