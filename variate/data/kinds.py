@@ -34,6 +34,7 @@ class Kind:
     """
 
     support: ClassVar[str] = "levels"
+    shown: ClassVar[str] = "numbers"  # how a reader shows such columns of a table
     is_mass: ClassVar[bool] = True  # whether likelihoods are probabilities rather than densities
     is_count: ClassVar[bool] = False  # whether they are whole numbers without end
     levels: ClassVar[int | None] = None
@@ -218,6 +219,7 @@ class Binned(_Standardised):
     atoms: tuple[tuple[float, ...], ...] = ((),)
 
     support: ClassVar[str] = "bins"
+    shown: ClassVar[str] = "heaped"
 
     @property
     def half_widths(self) -> tuple[float, ...]:
@@ -275,6 +277,7 @@ class Categories(Kind):
     sizes: tuple[int, ...]
 
     support: ClassVar[str] = "categories"
+    shown: ClassVar[str] = "levels"
 
     def units(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
         return self.whole(raw).to(dtype)

@@ -1,5 +1,6 @@
 """What a network reads of a record: any fields, with holes, as one tensor."""
 
+import itertools
 import math
 
 import torch
@@ -77,22 +78,22 @@ class _Heaped(nn.Module):
 
     def __init__(self, field: Field):
         super().__init__()
-        atoms = [torch.tensor(column, dtype=torch.float64) for column in field.kind.atoms_in_units]
-        most = max(1, max(map(len, atoms), default=0))
-        table = torch.full((field.size, most), math.inf, dtype=torch.float64)
-        for row, column in zip(table, atoms, strict=True):
-            row[: len(column)] = column
-        self.width = 2 * field.size + table.isfinite().sum().item()
-        self.register_buffer("table", table, persistent=False)
-        half = torch.tensor(field.kind.half_widths, dtype=torch.float64).unsqueeze(-1)
-        self.register_buffer("half", half, persistent=False)
-        self.register_buffer("real", table.isfinite().flatten().nonzero().flatten(), persistent=False)
+        columns = field.kind.atoms_in_units
+        places = [column for column, atoms in enumerate(columns) for _ in atoms]
+        self.width = 2 * field.size + len(places)
+        self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)
+        for name, numbers in (
+            ("atoms", [atom for atoms in columns for atom in atoms]),
+            ("reach", [field.kind.half_widths[column] for column in places]),
+        ):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float64), persistent=False)
 
     def forward(self, cells: Cells) -> Tensor:
         there = _there(cells)
-        far = (cells.units.unsqueeze(-1) - self.get_buffer("table").to(cells.units)).abs()
-        is_atom = (far < self.get_buffer("half").to(cells.units)).to(cells.units) * there.unsqueeze(-1)
-        return torch.cat([_bounded(cells.units), there, is_atom.flatten(1)[:, self.get_buffer("real")]], dim=-1)
+        places = self.get_buffer("places")
+        far = (cells.units[:, places] - self.get_buffer("atoms").to(cells.units)).abs()
+        is_atom = (far < self.get_buffer("reach").to(cells.units)).to(cells.units) * there[:, places]
+        return torch.cat([_bounded(cells.units), there, is_atom], dim=-1)
 
 
 class _Levels(nn.Module):
@@ -103,10 +104,9 @@ class _Levels(nn.Module):
         sizes = list(field.kind.sizes)
         self.few = [column for column, size in enumerate(sizes) if size <= ONE_HOT]
         self.many = [column for column, size in enumerate(sizes) if size > ONE_HOT]
-        starts = torch.tensor([0, *sizes]).cumsum(0)
-        kept = [level for column in self.few for level in range(starts[column], starts[column + 1])]
-        self.total = int(starts[-1])
-        self.register_buffer("starts", starts[:-1], persistent=False)
+        *starts, self.total = itertools.accumulate(sizes, initial=0)
+        kept = [starts[column] + level for column in self.few for level in range(sizes[column])]
+        self.register_buffer("starts", torch.tensor(starts, dtype=torch.int64), persistent=False)
         self.register_buffer("kept", torch.tensor(kept, dtype=torch.int64), persistent=False)
         widths = [min(ONE_HOT, 2 + math.isqrt(sizes[column])) for column in self.many]
         self.embedded = nn.ModuleList(

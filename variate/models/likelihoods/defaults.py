@@ -37,8 +37,8 @@ def default_for(field: Field, values: Tensor | Shards) -> dict:
 
 
 def name_for(field: Field) -> str:
-    """The likelihood's name alone."""
-    return _default_of(field)["name"]
+    """The likelihood of a table's field: real columns have humps and tails, which one normal has not."""
+    return "logistics" if field.kind.support == "reals" else _default_of(field)["name"]
 
 
 def _default_of(field: Field) -> dict:
