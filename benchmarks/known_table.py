@@ -7,12 +7,24 @@ P(a) P(b | a) Poisson(visits; λ_ab) times three numbers with the means m_ab, th
 - ``size`` is left as it is.
 
 Categories, ``visits``, ``grade`` and the heap at 0 have masses, the rest of ``amount`` and ``size`` have densities.
+
+    python benchmarks/known_table.py --seeds 3
+
+fits the default recipe to 6,000 rows and prints how far its log p of 20,000 other rows is below the truth, complete and
+with 30 % of the cells missing at random in both. A model that scores ``amount`` by bins gets log p − log step there.
 """
 
+import argparse
+import tempfile
+import time
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 from scipy import special, stats
+
+import variate
 
 TRAINING_ROWS, TEST_ROWS = 6000, 20_000
 NAMES = ("a", "b", "visits", "amount", "grade", "size")
@@ -135,3 +147,53 @@ def _log_interval(middle: np.ndarray, half: np.ndarray) -> np.ndarray:
     """log [Φ(middle + half) − Φ(middle − half)], taken on the left of 0, where Φ does not round to 1."""
     upper, lower = special.log_ndtr(half - np.abs(middle)), special.log_ndtr(-half - np.abs(middle))
     return upper + np.log1p(-np.exp(lower - upper))
+
+
+def frame(columns: dict[str, np.ndarray], observed: np.ndarray) -> pl.DataFrame:
+    """The rows as people would have them: null where a cell is not observed."""
+    series = []
+    for (name, values), seen in zip(columns.items(), observed.T, strict=True):
+        plain = values.astype(str).tolist() if values.dtype.kind == "U" else values.tolist()
+        series.append(pl.Series(name, [value if there else None for value, there in zip(plain, seen, strict=True)]))
+    return pl.DataFrame(series)
+
+
+def measure(missing: float, seed: int, samples: int, test_rows: int, overrides: list[str]) -> None:
+    """One fit: the mean difference truth − model in nats, its paired error, and how long it took."""
+    rng = np.random.default_rng(1000 + seed)
+    train, test = rows(TRAINING_ROWS, seed), rows(test_rows, 10_000 + seed)
+    seen, seen_test = (rng.random((len(part["a"]), len(NAMES))) >= missing for part in (train, test))
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        frame(train, seen).write_parquet(Path(folder, "train.parquet"))
+        run = variate.fit(str(Path(folder, "train.parquet")), seed=seed, overrides=overrides)
+        seconds = time.perf_counter() - began
+        scores = variate.score(run, frame(test, seen_test), samples=samples)
+    log_p = scores["log_likelihood_nats"].astype(np.float64)
+    for column in run.schema.table:
+        if column.name == "amount" and column.measure == "binned":
+            log_p -= np.log(column.step) * (seen_test[:, 3] & (test["amount"] != 0))
+    gap = log_prob(test, seen_test) - log_p
+    error = gap.std() / np.sqrt(len(gap))
+    print(
+        f"{missing:.0%} missing, seed {seed}: {gap.mean():.4f} ± {error:.4f} nats below the truth, {samples} samples, "
+        f"{len(gap):,} rows; fit {seconds:.0f} s, {run.info['step']:,} steps",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--rows", type=int, default=TEST_ROWS)
+    parser.add_argument("--missing", type=float, nargs="*", default=[0.0, 0.3])
+    parser.add_argument("--set", nargs="*", default=[])
+    asked = parser.parse_args()
+    for missing in asked.missing:
+        for seed in range(asked.seeds):
+            measure(missing, seed, asked.samples, asked.rows, asked.set)
+
+
+if __name__ == "__main__":
+    main()

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MOST_WARMUP_STEPS = 300
-MOST_LATENTS = 16
+MOST_LATENTS, LEAST_TABLE_LATENTS, MOST_TABLE_LATENTS = 16, 8, 32
 
 
 def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
@@ -46,10 +46,12 @@ def resolve(config: dict[str, dict], rows: Dataset) -> dict[str, dict]:
 
 
 def latent_section(config: dict[str, dict], schema: Schema) -> dict:
-    """Half as many latents as columns; where the recipe speaks of a start, as many. Left open, the start is at the
-    principal components if that is possible."""
+    """Half as many latents as columns; where the recipe speaks of a start, as many; of tables, whose columns may each
+    need several, 8 to 32. Left open, the start is at the principal components if that is possible."""
     said = dict(config["latent"])
-    if said.get("size") == "auto":
+    if said.get("size") == "auto" and schema.table:
+        said["size"] = min(MOST_TABLE_LATENTS, max(LEAST_TABLE_LATENTS, schema.size))
+    elif said.get("size") == "auto":
         columns = schema.size if "start" in said else schema.size // 2
         said["size"] = 32 if schema.x.axes.spatial else max(1, min(MOST_LATENTS, columns))
     if said.get("start") == "auto":
