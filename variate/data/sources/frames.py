@@ -148,8 +148,8 @@ def like(frame: pl.DataFrame, original: Any) -> Any:
 
     Whole numbers and truth values of pandas that miss cells are of its nullable types, whose digits stay.
 
-    >>> like(pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": [5]}, schema={"a": pl.Int8})).schema
-    Schema({'a': Int8})
+    >>> like(pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": [5]}, schema={"a": pl.Int8})).dtypes
+    [Int8]
     """
     library = _library(original)
     if library == "polars":

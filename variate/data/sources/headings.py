@@ -81,10 +81,9 @@ def columns_named(first: list[str], path: Path, line: int) -> tuple[list[str], t
 
 def names_given(names: Names, width: int, path: Path) -> list[str]:
     """The names that were told, one for each column."""
-    if isinstance(names, str | os.PathLike):
-        where, found = str(names), names_in_file(names, width)
-    else:
-        where, found = "names", [str(name).strip() for name in names]
+    told = isinstance(names, str | os.PathLike)
+    where = str(names) if told else "names"
+    found = [str(name).strip() for name in (names_in_file(names, width) if told else names)]
     if len(found) != width:
         raise UserError(f"{where} gives {len(found):,} names, but {path} has {width:,} columns: give one for each.")
     for name, times in Counter(found).items():
