@@ -32,6 +32,8 @@ def _library(data: object) -> str | None:
         library, name = base.__module__.split(".")[0], base.__name__
         if library == "polars" and name in ("DataFrame", "LazyFrame") or library == "pandas" and name == "DataFrame":
             return library
+    if isinstance(data, type):
+        return None
     if hasattr(data, "__dataframe__") and hasattr(data, "__arrow_c_stream__"):  # pyarrow's tables, and others
         return type(data).__module__.split(".")[0]
     return None

@@ -17,8 +17,6 @@ from variate.data.sources.letters import text_in
 from variate.data.sources.places import existing, listed
 from variate.data.sources.separators import lines_of
 
-__all__ = ["Names", "columns_named", "has_heading", "names_given", "names_in_file"]
-
 Names = Sequence[str] | str | os.PathLike[str]  # the names, or a file with them
 
 _LOOKED_AT = 1000  # rows whose types tell whether the first is one of them

@@ -8,8 +8,6 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-__all__ = ["BLANKS", "Sniffed", "lines_of", "single_tabs", "sniffed", "width_of"]
-
 BLANKS = " "  # runs of blanks and tabs
 SEPARATORS = ("\t", ";", "|", ",", BLANKS)  # of equals, the first
 COMMENTS = ("|", "#", "%")  # what a line before the table may begin with
