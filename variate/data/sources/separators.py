@@ -14,7 +14,7 @@ COMMENTS = ("|", "#", "%")  # what a line before the table may begin with
 
 _SAMPLE = 1 << 16  # letters that are looked at
 _AGREE, _MOST = 0.5, 0.8  # of the rows, such a part at least has as many cells as most: at all, and surely
-_NONE = (False, False, 0.0, 0.0)
+_NONE = (False, False, False, 0.0, 0.0)
 _VALUE = re.compile(
     r"[+-]?([0-9]+|[0-9]{1,3}([.,][0-9]{3})+)?([.,][0-9]*)?([eE][+-]?[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+)?"
 )
@@ -48,18 +48,20 @@ def sniffed(text: str) -> Sniffed:
     return Sniffed(separator, _comments(lines[: begun + 1], separator))
 
 
-def _score(sample: str, separator: str) -> tuple[bool, bool, float, float]:
+def _score(sample: str, separator: str) -> tuple[bool, bool, bool, float, float]:
     """What is greatest for the likeliest: whether (nearly) all rows below the first have one number of cells, whether
-    the first has it, what part of the cells are numbers or dates, what part of the rows agree."""
+    the first has it, whether it is no wild guess, what part of the cells that are there are numbers or dates, what part
+    of the rows agree."""
     first, *others = [row for row in _rows(sample, separator) if any(cell.strip() for cell in row)] or [[""]]
     rows = others or [first]
     width, agree = Counter(map(len, rows)).most_common(1)[0]
     share = agree / len(rows)
     if width < 2 or share < (_MOST if separator == BLANKS else _AGREE):
         return _NONE
-    cells = [cell.strip() for row in rows if len(row) == width for cell in row]
-    values = sum(cell != "" and _VALUE.fullmatch(cell) is not None for cell in cells)
-    return share >= _MOST, len(first) == width, values / len(cells), share
+    cells = [bare for row in rows if len(row) == width for cell in row if (bare := cell.strip())]
+    values = sum(_VALUE.fullmatch(cell) is not None for cell in cells)
+    usual = separator != BLANKS or share == 1  # blanks are in words too, and runs of tabs may be missing cells
+    return share >= _MOST, len(first) == width, usual, values / max(len(cells), 1), share
 
 
 def _rows(sample: str, separator: str) -> list[list[str]]:
