@@ -476,7 +476,7 @@ def test_labels_are_no_folder(tmp_path):
 # ---------------------------------------------------------------------------------------------------- what is no data
 
 OTHERS = {
-    "csv": (b"a,b\n1,2\n", "is a table in text .CSV.*numpy.loadtxt"),
+    "csv": (b"a,b\n1,2\n", "is a table in text .CSV.*read_table"),
     "tsv": (b"1\t2\n", "is a table in text"),
     "wide csv": (b"%s\n" % b",".join([b"0"] * 784), "is a table in text"),
     "cut csv": (b"a,b,c\n1,2,3\n4,5", "is a table in text"),
@@ -494,7 +494,7 @@ OTHERS = {
     "pickle": (pickle.dumps([1]), "is a Python pickle"),
     "parquet": (b"PAR1\x15\x04", "is a Parquet file"),
     "tar": (b"\0" * 257 + b"ustar\0", "is a tar archive.*unpack it"),
-    "csv.gz": (gzip.compress(b"a,b\n1,2\n", mtime=0), "a gzipped file .a table in text .CSV. inside.*unpack it"),
+    "csv.gz": (gzip.compress(b"a,b\n1,2\n", mtime=0), "a gzipped file .a table in text .CSV. inside.*read_table"),
     "npy.gz": (gzip.compress(npy(BYTES), mtime=0), "a gzipped file .a .npy array inside.*unpack it"),
     "broken gzip": (b"\x1f\x8b\x08nothing", "cut short or damaged"),
     "short gzip": (gzip.compress(idx_bytes(BYTES), mtime=0)[:-20], "cut short or damaged"),

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import polars as pl
 
-__all__ = ["MISSING", "typed"]
-
 MISSING = ("", "?", "NA", "N/A", "#N/A", "<NA>", "nan", "NaN", "NaT", "null", "NULL", "None")
 _DASHES = ("-", ".")  # missing too where all others are of a type that has no such word
 

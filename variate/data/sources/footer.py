@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 from variate.base.errors import UserError
 from variate.base.files import opened
 
-__all__ = ["Group", "row_groups"]
-
 _MAGIC = b"PAR1"
 _DEEPEST = 16  # structs inside one another; Parquet's go no deeper than half of it
 _GROUPS, _GROUP_BYTES, _GROUP_ROWS = 4, 2, 3  # numbers of fields

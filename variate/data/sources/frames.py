@@ -32,6 +32,8 @@ def _library(data: object) -> str | None:
         library, name = base.__module__.split(".")[0], base.__name__
         if library == "polars" and name in ("DataFrame", "LazyFrame") or library == "pandas" and name == "DataFrame":
             return library
+    if isinstance(data, type):
+        return None
     if hasattr(data, "__dataframe__") and hasattr(data, "__arrow_c_stream__"):  # pyarrow's tables, and others
         return type(data).__module__.split(".")[0]
     return None
@@ -148,8 +150,8 @@ def like(frame: pl.DataFrame, original: Any) -> Any:
 
     Whole numbers and truth values of pandas that miss cells are of its nullable types, whose digits stay.
 
-    >>> like(pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": [5]}, schema={"a": pl.Int8})).schema
-    Schema({'a': Int8})
+    >>> like(pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": [5]}, schema={"a": pl.Int8})).dtypes
+    [Int8]
     """
     library = _library(original)
     if library == "polars":

@@ -17,8 +17,6 @@ from variate.data.sources.letters import text_in
 from variate.data.sources.places import existing, listed
 from variate.data.sources.separators import lines_of
 
-__all__ = ["Names", "columns_named", "has_heading", "names_given", "names_in_file"]
-
 Names = Sequence[str] | str | os.PathLike[str]  # the names, or a file with them
 
 _LOOKED_AT = 1000  # rows whose types tell whether the first is one of them
@@ -81,10 +79,9 @@ def columns_named(first: list[str], path: Path, line: int) -> tuple[list[str], t
 
 def names_given(names: Names, width: int, path: Path) -> list[str]:
     """The names that were told, one for each column."""
-    if isinstance(names, str | os.PathLike):
-        where, found = str(names), names_in_file(names, width)
-    else:
-        where, found = "names", [str(name).strip() for name in names]
+    told = isinstance(names, str | os.PathLike)
+    where = str(names) if told else "names"
+    found = [str(name).strip() for name in (names_in_file(names, width) if told else names)]
     if len(found) != width:
         raise UserError(f"{where} gives {len(found):,} names, but {path} has {width:,} columns: give one for each.")
     for name, times in Counter(found).items():

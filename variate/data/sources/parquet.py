@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from variate.base.errors import UserError
+from variate.data.shards import Stamp
 from variate.data.sources.footer import row_groups
 from variate.data.sources.found import TableFound
 from variate.data.sources.frames import nan_as_null
@@ -84,7 +85,7 @@ class ParquetRows:
         self._groups = [group for file in files for group in _groups_of(file)]
         self.bounds = np.cumsum([0, *(group.rows for group in self._groups)])
         self.schema = _common_schema(files)
-        self._stamps = {file: _stamp(file) for file in files}
+        self._stamps = {file: Stamp.of(file) for file in files}
         self._kept: OrderedDict[int, pl.DataFrame] = OrderedDict()
         if not len(self):
             raise UserError(f"{place} holds no rows: give a table with some.")
@@ -94,7 +95,7 @@ class ParquetRows:
 
     def all(self) -> pl.DataFrame:
         """All rows, in memory."""
-        return pl.concat([self._read(file, None, None) for file in self._stamps])
+        return pl.concat([self._read(file) for file in self._stamps])
 
     def take(self, index: np.ndarray) -> pl.DataFrame:
         """The rows with these numbers, in this order."""
@@ -125,13 +126,10 @@ class ParquetRows:
             self._kept.popitem(last=False)
         return found
 
-    def _read(self, file: Path, start: int | None, rows: int | None) -> pl.DataFrame:
-        if _stamp(file) != self._stamps[file]:
-            raise UserError(
-                f"{file} has changed since it was opened: leave it alone while it is used, and start again."
-            )
+    def _read(self, file: Path, start: int = 0, rows: int | None = None) -> pl.DataFrame:
+        self._stamps[file].check(file)
         with _damage_told(file):
-            return nan_as_null(_scan(file).slice(start or 0, rows).collect())
+            return nan_as_null(_scan(file).slice(start, rows).collect())
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_kept": OrderedDict()}  # another process reads its own
@@ -158,15 +156,6 @@ def _common_schema(files: list[Path]) -> pl.Schema:
 
 def _scan(file: Path) -> pl.LazyFrame:
     return pl.scan_parquet(file, glob=False, hive_partitioning=False)
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    """What changes when somebody writes into a file."""
-    try:
-        found = file.stat()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): check its permissions.") from None
-    return found.st_size, found.st_mtime_ns
 
 
 @contextmanager

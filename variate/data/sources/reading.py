@@ -124,10 +124,10 @@ def _file(path: Path, part: str) -> Found:
 def _remedy(what: str) -> str:
     if what.endswith(" image"):
         return "give the folder that it lies in"
+    if "CSV" in what or "Parquet" in what:
+        return "it is a table, which variate.data.sources.tables.read_table reads"
     if "gzip" in what or "archive" in what:
         return "unpack it, and give what is in it"
-    if "CSV" in what:
-        return "turn it into .npy, as in numpy.save('rows.npy', numpy.loadtxt(file, delimiter=','))"
     return f"what is read are {READABLE}"
 
 

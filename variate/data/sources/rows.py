@@ -16,8 +16,6 @@ import polars as pl
 from variate.base.errors import UserError
 from variate.data.sources.separators import BLANKS, Sniffed, single_tabs
 
-__all__ = ["Cut", "cut"]
-
 _CHUNK = 50_000  # rows with quotes that are made columns at a time
 
 

@@ -8,15 +8,16 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-__all__ = ["BLANKS", "Sniffed", "lines_of", "single_tabs", "sniffed", "width_of"]
-
 BLANKS = " "  # runs of blanks and tabs
 SEPARATORS = ("\t", ";", "|", ",", BLANKS)  # of equals, the first
 COMMENTS = ("|", "#", "%")  # what a line before the table may begin with
 
 _SAMPLE = 1 << 16  # letters that are looked at
-_ROWS_AGREE = 0.8  # of them, at least, have as many cells as most
-_VALUE = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+)?")
+_AGREE, _MOST = 0.5, 0.8  # of the rows, such a part at least has as many cells as most: at all, and surely
+_NONE = (False, False, False, 0.0, 0.0)
+_VALUE = re.compile(
+    r"[+-]?([0-9]+|[0-9]{1,3}([.,][0-9]{3})+)?([.,][0-9]*)?([eE][+-]?[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+)?"
+)
 
 
 class Sniffed(NamedTuple):
@@ -41,22 +42,26 @@ def sniffed(text: str) -> Sniffed:
     if lines and (told := re.fullmatch(r"sep=(.)", lines[0])):  # as Excel writes
         return Sniffed(told[1], 1)
     begun = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith(COMMENTS)), 0)
-    best, separator = (0.0, 0.0), None
-    for candidate in SEPARATORS:
-        score = _score("\n".join(lines[begun:]), candidate)
-        if score[0] >= _ROWS_AGREE and score[::-1] > best[::-1]:
-            best, separator = score, candidate
+    scores = {candidate: _score("\n".join(lines[begun:]), candidate) for candidate in SEPARATORS}
+    separator = max(scores, key=scores.__getitem__)
+    separator = separator if max(scores.values()) > _NONE else None
     return Sniffed(separator, _comments(lines[: begun + 1], separator))
 
 
-def _score(sample: str, separator: str) -> tuple[float, float]:
-    """(the part of the rows that have as many cells as most, the part of the cells that are numbers or dates)."""
-    rows = [row for row in _rows(sample, separator) if any(cell.strip() for cell in row)]
-    width, agree = Counter(map(len, rows)).most_common(1)[0] if rows else (1, 0)
-    if width < 2:
-        return 0.0, 0.0
-    cells = [cell.strip() for row in rows if len(row) == width for cell in row]
-    return agree / len(rows), sum(_VALUE.fullmatch(cell) is not None for cell in cells) / len(cells)
+def _score(sample: str, separator: str) -> tuple[bool, bool, bool, float, float]:
+    """What is greatest for the likeliest: whether (nearly) all rows below the first have one number of cells, whether
+    the first has it, whether it is no wild guess, what part of the cells that are there are numbers or dates, what part
+    of the rows agree."""
+    first, *others = [row for row in _rows(sample, separator) if any(cell.strip() for cell in row)] or [[""]]
+    rows = others or [first]
+    width, agree = Counter(map(len, rows)).most_common(1)[0]
+    share = agree / len(rows)
+    if width < 2 or share < (_MOST if separator == BLANKS else _AGREE):
+        return _NONE
+    cells = [bare for row in rows if len(row) == width for cell in row if (bare := cell.strip())]
+    values = sum(_VALUE.fullmatch(cell) is not None for cell in cells)
+    usual = separator != BLANKS or share == 1  # blanks are in words too, and runs of tabs may be missing cells
+    return share >= _MOST, len(first) == width, usual, values / max(len(cells), 1), share
 
 
 def _rows(sample: str, separator: str) -> list[list[str]]:

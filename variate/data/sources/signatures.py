@@ -11,7 +11,7 @@ from variate.base.files import opened
 
 GZIP, ZIP, PARQUET = b"\x1f\x8b", (b"PK\3\4", b"PK\5\6"), b"PAR1"
 HEAD = 512  # bytes that tell what a file is
-_CONTROLS = {*range(32), 127} - {*b"\t\n\v\f\r"}  # bytes that no text has, in whatever encoding of one byte
+_CONTROLS = {*range(32), 127} - {*b"\t\n\v\f\r\x1a"}  # bytes that no text has, in whatever encoding of one byte
 
 
 def looks_like(head: bytes) -> str:
