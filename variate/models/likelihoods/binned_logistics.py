@@ -42,7 +42,7 @@ class BinnedLogistics(Likelihood):
         anchor = self._wide(torch.tensor(field.kind.anchors, dtype=torch.float64))
         atoms = torch.stack([self._wide(each) for each in atoms]) if len(atoms) else step.new_zeros(0, *step.shape)
         places = bins(atoms, step, anchor)
-        for name, each in (("step", step), ("anchor", anchor), ("places", places), ("atoms", atoms)):
+        for name, each in (("step", step), ("anchor", anchor), ("places", places), ("atoms", atoms.nan_to_num(0.0))):
             self.register_buffer(name, each, persistent=False)
         self.register_buffer("least", (step / 2).log().float() - BELOW_HALF, persistent=False)
 
