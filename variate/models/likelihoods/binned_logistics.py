@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from variate.data.kinds import Binned
 from variate.data.schema import Field
@@ -67,16 +66,13 @@ class BinnedLogistics(Likelihood):
         start = [share.clamp_min(LEAST_SHARE).log().expand(len(places), len(columns)), (rest * weights).log()]
         self.head.set_bias(torch.cat([*start, means, log_scales]))
 
-    def values(self, parameters: Tensor) -> Distribution:
-        return self._law(parameters)
-
-    def _law(self, parameters: Tensor) -> BinnedLogisticMixture:
+    def values(self, parameters: Tensor) -> BinnedLogisticMixture:
         dim, k = -(self.event + 1), self.components
         logits, means, log_scales = parameters.split([parameters.shape[dim] - 2 * k, k, k], dim)
         return BinnedLogisticMixture(means, bounded(log_scales, self.get_buffer("least")), logits, self._grid(), dim)
 
     def _guess(self, parameters: Tensor) -> Tensor:
-        return self._law(parameters).guess
+        return self.values(parameters).guess
 
 
 def _padded(kind: Binned) -> Tensor:
