@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from variate.base.registry import registry
-from variate.data.kinds import Counts, Levels, Reals
+from variate.data.kinds import Binned, Categories, Counts, Levels, Reals
 from variate.data.schema import Field
 from variate.models import likelihoods
 from variate.models.likelihoods.likelihood import Likelihood
@@ -18,6 +18,10 @@ ROWS = 3
 VECTOR, IMAGE = (3,), (2, 1, 2)  # raw shapes: three values, and height × width × channels
 REAL = {"offset": (0.0,), "scale": (1.0,)}
 COUNTS = Field(Counts(offset=(0.0, 0.0, 0.0), scale=(2.0, 0.7, 1.0)), VECTOR, "int64")  # scales of columns
+ATOMS = ((0.0, 3.0), (), (0.6,))  # two, none, and one off the grid
+BINS = Field(Binned((0.5, 0.0, -1.0), (2.0, 0.7, 1.0), (1.0, 0.25, 0.5), ATOMS), VECTOR, "float64")
+BIN_IMAGES = Field(Binned((0.0, 0.0), (3.0, 5.0), (1.0, 0.5), ((0.0,),)), IMAGE, "float64")
+CATEGORIES = Field(Categories((2, 5, 3)), VECTOR, "float64")
 COUNT_IMAGES = Field(Counts(scale=(3.0, 5.0)), IMAGE, "int32")  # and of channels
 
 CASES = {
@@ -57,6 +61,12 @@ CASES = {
     "beta binomial, vector": ("beta_binomial", {}, Field(Levels(5), VECTOR, "uint8")),
     "beta binomial, image": ("beta_binomial", {}, Field(Levels(3), IMAGE, "uint8")),
     "beta binomial of one toss": ("beta_binomial", {}, Field(Levels(2), VECTOR, "uint8")),
+    "logistics, vector": ("logistics", {"components": 3}, Field(Reals(**REAL), VECTOR, "float64")),
+    "logistics, image": ("logistics", {"components": 1}, Field(Reals(**REAL), IMAGE, "float64")),
+    "bins with atoms": ("binned_logistics", {"components": 2}, BINS),
+    "bins, image": ("binned_logistics", {}, BIN_IMAGES),
+    "bins without atoms": ("binned_logistics", {}, Field(Binned(scale=(2.0,)), VECTOR, "float64")),
+    "categories": ("categoricals", {}, CATEGORIES),
 }
 
 
@@ -125,8 +135,21 @@ def law_of(likelihood: Likelihood, parameters: Tensor, laws: dict = LAWS):  # no
     return laws[name](likelihood, [part.numpy() for part in parameters.unbind(1)])
 
 
+def levels_of(field: Field) -> list[int]:
+    """How many values each cell of a row may have."""
+    return list(field.kind.sizes) if field.kind.support == "categories" else [field.kind.levels] * field.size
+
+
+def on_grid(field: Field, k: Tensor) -> Tensor:
+    """The multiples k (…, *tensor_shape) of the step of bins, in model units."""
+    channels = (-1,) + (1,) * (len(field.tensor_shape) - 1)
+    numbers = (field.kind.offset, field.kind.scale, field.kind.step)
+    offset, scale, step = (torch.tensor(each).double().reshape(channels) for each in numbers)
+    return (k.double() * step - offset) / scale
+
+
 def unit_of(field: Field) -> Tensor:
-    """What one count is in model units, to be multiplied with (…, *tensor_shape); 1 of real numbers."""
+    """What one count is in model units, to be multiplied with (…, *tensor_shape); 1 of real numbers and categories."""
     if field.kind.levels:
         return torch.tensor(1 / (field.kind.levels - 1)).double()
     scale = torch.tensor(field.kind.scale if field.kind.is_count else (1.0,)).double()
@@ -142,6 +165,10 @@ def some_rows(field: Field, rows: int = ROWS) -> Tensor:
     """Rows in model units that differ from column to column."""
     if field.kind.levels:
         drawn = torch.randint(0, field.kind.levels, (rows, *field.tensor_shape)).double()
+    elif field.kind.support == "bins":
+        return on_grid(field, torch.randint(-6, 7, (rows, *field.tensor_shape)))
+    elif field.kind.support == "categories":
+        drawn = (torch.rand(rows, *field.tensor_shape) * torch.tensor(field.kind.sizes)).floor().double()
     elif field.kind.is_count:
         drawn = torch.poisson(4 * torch.rand(rows, *field.tensor_shape, dtype=torch.float64).exp())
     else:

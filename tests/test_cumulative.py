@@ -21,6 +21,8 @@ from helpers_likelihoods import (
     build,
     law_of,
     learned,
+    levels_of,
+    on_grid,
     parameters_of,
     some_rows,
     unit_of,
@@ -53,7 +55,8 @@ def cases(wanted) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", [name for name, (law, _, field) in CASES.items() if wanted(law, field)])
 
 
-masses = cases(lambda law, field: field.kind.is_mass)
+masses = cases(lambda law, field: field.kind.is_mass and field.kind.support != "bins")
+binned = cases(lambda law, field: field.kind.support == "bins")
 densities = cases(lambda law, field: not field.kind.is_mass)
 
 
@@ -75,7 +78,7 @@ def both(likelihood: Likelihood, parameters: Tensor, value: Tensor) -> tuple[np.
 def test_of_masses_it_is_the_sum_of_those_up_to_the_value(case):
     likelihood = build(*CASES[case])
     parameters = parameters_of(likelihood)
-    value = ladder(likelihood, 1500 if likelihood.field.kind.is_count else likelihood.field.kind.levels + 1)
+    value = ladder(likelihood, 1500 if likelihood.field.kind.is_count else max(levels_of(likelihood.field)) + 1)
     mass = likelihood.values(parameters).log_prob(value[1:]).exp()
     lower, upper = both(likelihood, parameters, value)
     assert (lower[0] == 0).all() and (upper[0] == 1).all()
@@ -83,6 +86,33 @@ def test_of_masses_it_is_the_sum_of_those_up_to_the_value(case):
     below_last = mass.flip(0).cumsum(0).flip(0)[1:]  # what is above all but the last
     np.testing.assert_allclose(upper[1:-1], below_last, rtol=1e-8, atol=1e-150)
     np.testing.assert_allclose(upper[-1], 0, atol=1e-15)
+
+
+@binned
+def test_of_bins_it_is_the_sum_of_those_up_to_the_value(case):
+    """From far below, and from far above."""
+    likelihood = build(*CASES[case])
+    parameters, shape = parameters_of(likelihood), likelihood.field.tensor_shape
+    k = torch.arange(-3000, 3001).reshape(-1, 1, *[1] * len(shape)).expand(-1, 1, *shape)
+    value = on_grid(likelihood.field, k)
+    mass = likelihood.values(parameters).log_prob(value).exp()
+    lower, upper = both(likelihood, parameters, value)
+    assert (lower[0] < 1e-5).all() and (upper[-1] < 1e-5).all()
+    np.testing.assert_allclose(lower[1:], lower[0] + mass[1:].cumsum(0).numpy(), rtol=1e-8, atol=1e-200)
+    np.testing.assert_allclose(
+        upper[:-1], upper[-1] + mass.flip(0).cumsum(0).flip(0)[1:].numpy(), rtol=1e-8, atol=1e-200
+    )
+
+
+@binned
+def test_between_bins_the_greatest_value_below_counts(case):
+    likelihood = build(*CASES[case])
+    parameters, field = parameters_of(likelihood), likelihood.field
+    k = torch.arange(-8, 9).reshape(-1, 1, *[1] * len(field.tensor_shape)).expand(-1, 1, *field.tensor_shape)
+    expected = both(likelihood, parameters, on_grid(field, k))
+    for share in (0.001, 0.1, 0.9, 0.999):
+        for found, wanted in zip(both(likelihood, parameters, on_grid(field, k + share)), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
 
 
 @densities
@@ -231,7 +261,11 @@ def test_gradients_are_finite_differences(likelihood):
 @pytest.mark.parametrize("size", [30.0, 200.0, 1e4])
 def test_wild_parameters_give_probabilities(likelihood, size):
     wild = size * torch.sign(parameters_of(likelihood)).float()
-    value = torch.cat([some_rows(likelihood.field, 30), torch.zeros(1, *wild.shape[2:])]).float().unsqueeze(1)
+    value = (
+        torch.cat([some_rows(likelihood.field, 30), torch.zeros(1, *likelihood.field.tensor_shape)])
+        .float()
+        .unsqueeze(1)
+    )
     for part in both(likelihood.float(), wild, value):
         assert part.dtype == np.float64 and ((part >= 0) & (part <= 1)).all()
 

@@ -11,7 +11,9 @@ import scipy.special
 import scipy.stats
 import torch
 from helpers_likelihoods import (
+    BINS,
     CASES,
+    CATEGORIES,
     COUNT_IMAGES,
     COUNTS,
     FEATURES,
@@ -24,7 +26,9 @@ from helpers_likelihoods import (
     build,
     law_of,
     learned,
+    levels_of,
     mean_count,
+    on_grid,
     parameters_of,
     some_rows,
     unit_of,
@@ -44,6 +48,8 @@ from variate.models.likelihoods.johnson_su import JohnsonSu
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.likelihoods.student_t import StudentT
 
+SKEWED = ("johnson_su", "logistics")
+
 
 @pytest.fixture(params=CASES.values(), ids=list(CASES))
 def likelihood(request) -> Likelihood:
@@ -60,9 +66,11 @@ def fixture_of(wanted: Callable[[str], bool]) -> Callable[..., Likelihood]:
     return built
 
 
-discrete = fixture_of(lambda name: CASES[name][2].kind.levels is not None)
-symmetric = fixture_of(lambda name: not CASES[name][2].kind.is_mass and CASES[name][0] != "johnson_su")
-unbounded = fixture_of(lambda name: CASES[name][2].kind.levels is None)
+discrete = fixture_of(lambda name: CASES[name][2].kind.levels is not None or name == "categories")
+ordered = fixture_of(lambda name: CASES[name][2].kind.levels is not None)
+symmetric = fixture_of(lambda name: not CASES[name][2].kind.is_mass and CASES[name][0] not in SKEWED)
+unbounded = fixture_of(lambda name: CASES[name][2].kind.levels is None and name != "categories")
+averaging = fixture_of(lambda name: CASES[name][2].kind.support not in ("bins", "categories"))
 counting = fixture_of(lambda name: CASES[name][2].kind.is_count)
 gaussian = fixture_of(lambda name: "gaussian" in name)
 known = fixture_of(lambda name: CASES[name][0] in LAWS)
@@ -70,9 +78,8 @@ known = fixture_of(lambda name: CASES[name][0] in LAWS)
 
 def every_example(field: Field) -> Tensor:
     """All L^D examples in model units, (L^D, *tensor_shape)."""
-    levels = np.arange(field.kind.levels) / (field.kind.levels - 1)
-    table = np.array(list(itertools.product(levels, repeat=field.size)))
-    return torch.from_numpy(table).reshape(-1, *field.tensor_shape)
+    table = np.array(list(itertools.product(*map(range, levels_of(field)))))
+    return torch.from_numpy(table / ((field.kind.levels or 2) - 1)).reshape(-1, *field.tensor_shape)
 
 
 def table(likelihood: Likelihood, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,13 +90,16 @@ def table(likelihood: Likelihood, parameters: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_total(likelihood: Likelihood, parameters: Tensor, cell: tuple, others: Tensor) -> Tensor:
-    """log ∫ p(x) dx_cell, or log Σ P(x) over the counts of the cell, the other cells held at ``others``: (ROWS,).
+    """log ∫ p(x) dx_cell, or log Σ P(x) over its counts or bins, the other cells held at ``others``: (ROWS,).
 
     Integrals by Simpson's rule along x = point ± (e^t − 1), which meets kinks at its ends and reaches heavy tails.
     """
     if likelihood.field.kind.is_count:
         unit = unit_of(likelihood.field).expand(others.shape[1:])[cell]
         grid, log_weight = (torch.arange(4000).double() * unit).unsqueeze(-1), torch.zeros(4000, 1)
+    elif likelihood.field.kind.support == "bins":
+        k = torch.arange(-5000, 5001).reshape(-1, *[1] * (others.dim() - 1)).expand(-1, *others.shape[1:])
+        grid, log_weight = on_grid(likelihood.field, k)[(slice(None), *cell)].unsqueeze(-1), torch.zeros(10_001, 1)
     else:
         t = torch.linspace(0, 25, 20_001, dtype=torch.float64)
         simpson = torch.tensor([2.0, 4.0]).double().repeat(10_001)[:-1]
@@ -117,7 +127,8 @@ def test_shapes_say_which_dimensions_are_rows_and_which_an_example(likelihood):
     p = likelihood.distribution(parameters)
     shape = torch.Size(likelihood.field.tensor_shape)
     assert (p.batch_shape, p.event_shape) == ((ROWS,), shape)
-    assert parameters.shape == (ROWS, parameters.shape[1], *shape)
+    places = shape if likelihood.support != "categories" else (10,)  # one for every level of every column
+    assert parameters.shape == (ROWS, parameters.shape[1], *places)
     assert likelihood.point(parameters).shape == (ROWS, *shape)
     assert likelihood.log_prob(parameters.expand(5, *parameters.shape), torch.zeros(shape)).shape == (5, ROWS)
 
@@ -179,11 +190,11 @@ def test_what_stands_in_a_missing_cell_changes_neither_value_nor_gradient(likeli
         assert torch.isfinite(one).all() and torch.equal(one, other)
 
 
-def test_point_is_the_probability_weighted_mean(discrete):
-    parameters = parameters_of(discrete)
-    examples, log_mass = table(discrete, parameters)
+def test_point_is_the_probability_weighted_mean(ordered):
+    parameters = parameters_of(ordered)
+    examples, log_mass = table(ordered, parameters)
     expected = torch.einsum("nb,nb...->b...", log_mass.exp(), examples)
-    torch.testing.assert_close(discrete.point(parameters), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(ordered.point(parameters), expected, rtol=0, atol=1e-10)
 
 
 def test_point_is_where_a_symmetric_density_is_densest(symmetric):
@@ -202,10 +213,10 @@ def test_mean_and_variance_are_scipys(known):
     np.testing.assert_allclose(p.variance, np.broadcast_to(law.var() * unit**2, shape))
 
 
-def test_sample_means_are_the_point(likelihood):
-    parameters = parameters_of(likelihood)
-    drawn = likelihood.distribution(parameters).sample(torch.Size([40_000]))
-    error = (drawn.mean(0) - likelihood.point(parameters)).abs()
+def test_sample_means_are_the_point(averaging):
+    parameters = parameters_of(averaging)
+    drawn = averaging.distribution(parameters).sample(torch.Size([40_000]))
+    error = (drawn.mean(0) - averaging.point(parameters)).abs()
     assert (error <= 4.5 * drawn.std(0) / len(drawn) ** 0.5 + 5 / len(drawn)).all()
 
 
@@ -214,8 +225,8 @@ def test_sample_frequencies_are_the_probabilities(discrete):
     parameters = parameters_of(discrete)[:1]
     examples, log_mass = table(discrete, parameters)
     drawn = discrete.distribution(parameters).sample(torch.Size([50_000])).flatten(1)
-    place = torch.tensor([discrete.field.kind.levels**i for i in reversed(range(discrete.field.size))])
-    code = ((drawn * (discrete.field.kind.levels - 1)).round().long() * place).sum(-1)
+    level = (drawn / unit_of(discrete.field)).round().long().unbind(-1)
+    code = np.ravel_multi_index(tuple(each.numpy() for each in level), levels_of(discrete.field))
     counts, expected = np.bincount(code, minlength=len(examples)), 50_000 * log_mass[:, 0].exp().numpy()
     rare = expected < 10
     seen, awaited = (np.append(each[~rare], each[rare].sum()) for each in (counts, expected))
@@ -297,6 +308,8 @@ KINDS = {
     "levels": Field(Levels(2), VECTOR, "uint8"),
     "counts": COUNTS,
     "reals": Field(Reals(**REAL), VECTOR, "float64"),
+    "bins": BINS,
+    "categories": CATEGORIES,
 }
 
 
@@ -589,7 +602,7 @@ def test_a_constant_is_itself_with_probability_one(unbounded):
     channels = field.tensor_shape[0]
     scale = tuple(0.0 if channel == 0 else 2.0 for channel in range(channels))
     name = next(name for name, cls in REGISTRY.items() if cls is type(unbounded))
-    keywords = {} if field.kind.is_count else {unbounded.log_key.removeprefix("log_"): unbounded.mode}
+    keywords = {unbounded.log_key.removeprefix("log_"): unbounded.mode} if hasattr(unbounded, "log_key") else {}
     there = build(name, keywords, replace(field, kind=replace(field.kind, offset=(7.0,) * channels, scale=scale)))
     parameters = parameters_of(there)
     target = some_rows(field)

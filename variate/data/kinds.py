@@ -280,7 +280,7 @@ class Categories(Kind):
     shown: ClassVar[str] = "levels"
 
     def units(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
-        return self.whole(raw).to(dtype)
+        return raw.to(torch.float64).round().to(dtype)
 
     def raw(self, units: np.ndarray) -> np.ndarray:
         return units.round().clip(0, _along_channels(self.sizes, units.ndim - 1) - 1)
@@ -339,8 +339,10 @@ def spread_or_one(scale: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _tuples(said: object) -> object:
-    """JSON's lists, of lists, as tuples."""
-    return tuple(map(_tuples, said)) if isinstance(said, list) else said
+    """JSON's lists, and lists of lists, as tuples."""
+    if not isinstance(said, list):
+        return said
+    return tuple(tuple(part) if isinstance(part, list) else part for part in said)
 
 
 def _along_channels(numbers: tuple[float, ...], axes: int) -> np.ndarray:

@@ -45,7 +45,7 @@ class LogisticMixture(Distribution):
 class Grid(NamedTuple):
     """Bins in model units, to be broadcast against (…, *shape): the value of bin k is u = (k − anchor) · step.
 
-    ``atoms`` (J, *shape) have a mass of their own, ``places`` are their bins; what is padded is in none, NaN.
+    ``atoms`` (J, *shape) have a mass of their own, ``places`` are their bins: NaN where a column has no such atom.
     """
 
     step: Tensor

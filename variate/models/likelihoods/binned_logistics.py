@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from variate.data.kinds import Binned
 from variate.data.schema import Field
@@ -42,7 +41,7 @@ class BinnedLogistics(Likelihood):
         anchor = self._wide(torch.tensor(field.kind.anchors, dtype=torch.float64))
         atoms = torch.stack([self._wide(each) for each in atoms]) if len(atoms) else step.new_zeros(0, *step.shape)
         places = bins(atoms, step, anchor)
-        for name, each in (("step", step), ("anchor", anchor), ("places", places), ("atoms", atoms)):
+        for name, each in (("step", step), ("anchor", anchor), ("places", places), ("atoms", atoms.nan_to_num(0.0))):
             self.register_buffer(name, each, persistent=False)
         self.register_buffer("least", (step / 2).log().float() - BELOW_HALF, persistent=False)
 
@@ -67,16 +66,13 @@ class BinnedLogistics(Likelihood):
         start = [share.clamp_min(LEAST_SHARE).log().expand(len(places), len(columns)), (rest * weights).log()]
         self.head.set_bias(torch.cat([*start, means, log_scales]))
 
-    def values(self, parameters: Tensor) -> Distribution:
-        return self._law(parameters)
-
-    def _law(self, parameters: Tensor) -> BinnedLogisticMixture:
+    def values(self, parameters: Tensor) -> BinnedLogisticMixture:
         dim, k = -(self.event + 1), self.components
         logits, means, log_scales = parameters.split([parameters.shape[dim] - 2 * k, k, k], dim)
         return BinnedLogisticMixture(means, bounded(log_scales, self.get_buffer("least")), logits, self._grid(), dim)
 
     def _guess(self, parameters: Tensor) -> Tensor:
-        return self._law(parameters).guess
+        return self.values(parameters).guess
 
 
 def _padded(kind: Binned) -> Tensor:

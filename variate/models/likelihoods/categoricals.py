@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from variate.base.errors import UserError
 from variate.data.kinds import Categories as Kind
@@ -50,8 +49,8 @@ class Categoricals(Likelihood):
         once = torch.cat([rows.new_full((columns * width,), 1 / width) for columns, width in layout.groups])
         self.head.set_bias(((counts + once) / len(rows)).log().unsqueeze(0))
 
-    def values(self, parameters: Tensor) -> Distribution:
+    def values(self, parameters: Tensor) -> Categories:
         return Categories(parameters.squeeze(-2), self._layout())
 
     def _guess(self, parameters: Tensor) -> Tensor:
-        return Categories(parameters.squeeze(-2), self._layout()).mode
+        return self.values(parameters).mode
