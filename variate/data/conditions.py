@@ -15,11 +15,12 @@ import numpy as np
 
 from variate.base.errors import UserError, suggest
 
-__all__ = ["LABEL", "Condition", "Span", "names_of", "of_mapping", "parse", "spell"]
+__all__ = ["CHOOSING", "COLUMNS", "LABEL", "Condition", "Span", "names_of", "of_mapping", "parse", "spell"]
 
-LABEL = "label"  # what a list without a name is of
+LABEL, COLUMNS = "label", "columns"  # what is known of rows that are no table; a list without a name is of labels
 OPERATORS = ("!=", "<=", ">=", "=", "<", ">")  # the longer ones first
 SET, RANGE = "in", ".."
+CHOOSING = ("=", SET, RANGE)  # the others compare
 SHOWN = 20  # names in a message, at most
 _OPERATOR = re.compile("|".join(OPERATORS))
 _NAMED = re.compile(r"[^=<>!][^=<>]*[=<>]")  # something that is no operator, and then one
@@ -216,7 +217,7 @@ def _each_once(found: list[Condition]) -> tuple[Condition, ...]:
     """Two bounds of a name may be given, but not two values."""
     values: dict[str, Condition] = {}
     for condition in found:
-        if condition.op in ("=", SET, RANGE) and values.setdefault(condition.name, condition) is not condition:
+        if condition.op in CHOOSING and values.setdefault(condition.name, condition) is not condition:
             both = spell([_chosen(condition.name, [*_items(values[condition.name]), *_items(condition)])])
             raise UserError(f"{condition.name} is given twice: give a set, as in {both}.")
     return tuple(found)

@@ -232,7 +232,7 @@ def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean:
 
 def _drawn_labels(run: Run, n: int, seed: int) -> Tensor:
     if not run.labelled:
-        raise UserError("the model is conditional on known columns: say with --condition which values they have.")
+        raise UserError("the model is conditional on known columns: say with --given which values they have.")
     frequencies = torch.tensor(run.schema.class_counts, dtype=torch.float64)
     return torch.multinomial(frequencies, n, replacement=True, generator=noise.generator(seed, "sample labels"))
 
