@@ -85,8 +85,8 @@ def _named(text: str, names: tuple[str, ...]) -> list[str]:
     condition, *more = parse(asked, [LABEL])
     if more or condition.op not in CHOOSING:
         raise UserError(f"--given {_short(text)} compares labels: say which with =, as in label=a|b.")
-    spans = [Span(*condition.values)] if condition.op == ".." else condition.values
-    return [word for item in spans for word in (_within(item, names) if isinstance(item, Span) else [item])]
+    chosen = (_within(item, names) if isinstance(item, Span) else [item] for item in condition.items)
+    return [word for words in chosen for word in words]
 
 
 def _several(given: object) -> object:

@@ -42,6 +42,15 @@ class Condition(NamedTuple):
     op: str
     values: tuple[str | Span, ...]
 
+    @property
+    def items(self) -> tuple[str | Span, ...]:
+        """The values as the members of a set, of which a range is one.
+
+        >>> Condition("age", "..", ("20", "30")).items
+        (Span(low='20', high='30'),)
+        """
+        return (Span(*map(str, self.values)),) if self.op == RANGE else self.values
+
 
 def parse(text: str, names: Collection[str]) -> tuple[Condition, ...]:
     """NAME OP VALUE, … → conditions on the known ``names``; where "label" is one, a bare list is a condition on it.
@@ -218,13 +227,9 @@ def _each_once(found: list[Condition]) -> tuple[Condition, ...]:
     values: dict[str, Condition] = {}
     for condition in found:
         if condition.op in CHOOSING and values.setdefault(condition.name, condition) is not condition:
-            both = spell([_chosen(condition.name, [*_items(values[condition.name]), *_items(condition)])])
+            both = spell([_chosen(condition.name, [*values[condition.name].items, *condition.items])])
             raise UserError(f"{condition.name} is given twice: give a set, as in {both}.")
     return tuple(found)
-
-
-def _items(condition: Condition) -> tuple[str | Span, ...]:
-    return (Span(*condition.values),) if condition.op == RANGE else condition.values  # pyright: ignore[reportArgumentType]
 
 
 def _refusal(part: str, names: Collection[str]) -> UserError:
@@ -291,7 +296,7 @@ def _text(name: str, value: Any) -> str:
 
 def _spelled(condition: Condition) -> str:
     op = "=" if condition.op in (SET, RANGE) else condition.op
-    return f"{condition.name.strip()}{op}{'|'.join(map(_item_spelled, _items(condition)))}"
+    return f"{condition.name.strip()}{op}{'|'.join(map(_item_spelled, condition.items))}"
 
 
 def _item_spelled(item: str | Span) -> str:

@@ -59,12 +59,12 @@ class Asked:
 
 def _context_of(given: tuple[str, ...], said: str) -> str:
     """The context network that is told what is given; ``said``: the recipe's."""
-    if len(given) > 1 or given[0] not in TOLD:
-        hint = suggest(given[0], TOLD) if len(given) == 1 else ""
-        raise UserError(f"given {', '.join(given)[:100]!r} is not one of {', '.join(TOLD)}{hint}.")
-    if said not in ("none", given[0]):
-        raise UserError(f"the model is given {given[0]}, but context.name={said}: say one of both.")
-    return given[0]
+    name = ", ".join(given)  # of rows that are no table, one thing alone is known
+    if name not in TOLD:
+        raise UserError(f"given {name[:100]!r} is not one of {', '.join(TOLD)}{suggest(name[:100], TOLD)}.")
+    if said not in ("none", name):
+        raise UserError(f"the model is given {name}, but context.name={said}: say one of both.")
+    return name
 
 
 def trainer_for(
