@@ -12,11 +12,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 
 demo: .venv/installed
 	rm -rf runs/demo
-	$(BIN)/variate fit mnist --conditional --out runs/demo
+	$(BIN)/variate fit mnist --given label --out runs/demo
 	@echo
 	@echo "Open runs/demo/report.html in a browser. Then try:"
 	@echo "  . .venv/bin/activate"
-	@echo "  variate sample runs/demo -n 100 --condition 0..9 --out digits.png"
+	@echo "  variate sample runs/demo -n 100 --given 0..9 --out digits.png"
 	@echo "  variate reconstruct runs/demo mnist --rows 40 --out reconstructions.png"
 	@echo "  variate evaluate runs/demo mnist --samples 100 --rows 1000"
 

@@ -70,8 +70,8 @@ def main() -> None:
     run = variate.load(arguments.run)
     real, test = (load(f"{arguments.data}:{part}") for part in ("train", "test"))
     classes = torch.arange(10)
-    means = variate.sample(run, 10_000, condition="0..9", mean=True, seed=1)
-    draws = variate.sample(run, 60_000, condition="0..9", seed=2)
+    means = variate.sample(run, 10_000, given="0..9", mean=True, seed=1)
+    draws = variate.sample(run, 60_000, given="0..9", seed=2)
     judge = train(real.values.numpy(), real.labels, "real images")
     pupil = train(draws, classes.repeat(6000), "drawn images")
     figures = {

@@ -71,13 +71,13 @@ DATA = {
 }
 KINDS: dict[str, tuple[str, dict]] = {
     "plain": ("digits", {}),
-    "conditional": ("digits", {"conditional": True}),
+    "conditional": ("digits", {"given": "label"}),
     "binary": ("digits", {"overrides": ["data.binarize=dynamic", "likelihood.name=bernoulli"]}),
     "autoencoder": ("digits", {"recipe": "autoencoder"}),
     "labelled": ("digits", {"recipe": "semi-supervised"}),
     "table": ("table", {"overrides": ["train.epochs=40", "train.batch_size=50"]}),
     "pixels": ("pixels", {}),
-    "bits": ("bits", {"conditional": True, "overrides": ["latent.size=1", "train.epochs=60", "train.batch_size=50"]}),
+    "bits": ("bits", {"given": "label", "overrides": ["latent.size=1", "train.epochs=60", "train.batch_size=50"]}),
 }
 
 

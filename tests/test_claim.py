@@ -293,7 +293,7 @@ def test_a_run_goes_on_with_its_own_rows_only(tmp_path, monkeypatch, change):
 def test_bytes_and_labels_are_told_apart_too(tmp_path):
     """255 − x has the schema of x, and so have labels in another order."""
     values, labels = load("digits").values.numpy()[:200] * 15, load("digits").labels.numpy()[:200]
-    place = resumable(tmp_path, values, labels, levels=256, conditional=True)
+    place = resumable(tmp_path, values, labels, levels=256, given="label")
     for other in ((values.max() - values, labels), (values, labels[::-1].copy()), (values[:, ::-1].copy(), labels)):
         with pytest.raises(UserError, match="holds other rows than"):
             fit(*other, out=place, resume=True)

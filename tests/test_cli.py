@@ -96,7 +96,7 @@ def test_the_version_is_told(done):
 
 
 def test_fit_leaves_a_run(done, tmp_path):
-    done("fit", *FIT, "--out", tmp_path / "run", "--conditional", "--seed", 3)
+    done("fit", *FIT, "--out", tmp_path / "run", "--given", "label", "--seed", 3)
     trained = checkpoint.load(tmp_path / "run")
     assert trained.conditional and trained.info["seed"] == 3 and trained.info["data"] == "digits"
     assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 1
@@ -127,7 +127,8 @@ def test_sample_follows_its_seed(done, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("condition", "classes"), [("3", [3, 3, 3, 3, 3]), ("0..2", [0, 1, 2, 0, 1]), ("1,4..5", [1, 4, 5, 1, 4])]
+    ("condition", "classes"),
+    [("3", [3, 3, 3, 3, 3]), ("0..2", [0, 1, 2, 0, 1]), ("1,4..5", [1, 4, 5, 1, 4]), ("label=1|4..5", [1, 4, 5, 1, 4])],
 )
 def test_a_condition_is_gone_through_in_turn(done, tmp_path, condition, classes):
     """Row i of the mixture is row i of a sample of its class alone, with the same seed."""
@@ -137,7 +138,7 @@ def test_a_condition_is_gone_through_in_turn(done, tmp_path, condition, classes)
 
 
 def sample_of(done, place: Path, condition: str) -> np.ndarray:
-    done("sample", folder("conditional"), "-n", 5, "--condition", condition, "--out", place / "made.npy")
+    done("sample", folder("conditional"), "-n", 5, "--given", condition, "--out", place / "made.npy")
     return np.load(place / "made.npy")
 
 
@@ -259,7 +260,7 @@ def test_the_report_is_of_rows_that_were_not_learned_from(done, tmp_path, case):
     """The test part where there is one that the model can read, else the validation rows: no refusal at the end."""
     rng = np.random.default_rng(0)
     arrays = {"x_train": pixels(60), "y_train": rng.integers(2, size=60), "x_test": pixels(24, seed=1)}
-    options, place = ["--conditional"], tmp_path / "rows.npz"
+    options, place = ["--given", "label"], tmp_path / "rows.npz"
     expected = 24
     if case == "own labels":
         arrays["y_test"] = rng.integers(2, size=24)
@@ -322,6 +323,10 @@ WRONG_FITS = {
     "batch size": (["digits", "--set", "train.batch_size=0"], "batch_size"),
     "latent size": (["digits", "--set", "latent.size=-2"], "latent.size"),
     "binarisation": (["digits", "--set", "likelihood.name=bernoulli"], "binariz"),
+    "the former word": (["digits", "--conditional"], "--conditional is now --given label"),
+    "an unknown name": (["digits", "--given", "lable"], "did you mean 'label'"),
+    "no names": (["digits", "--given", "label,"], "label,"),
+    "no columns": (["digits", "--given", "columns"], "--given label"),
     "nothing to resume": (["digits", "--resume"], "resume"),
     "device": (["digits", "--device", "abacus", "--epochs", "1"], "abacus"),
 }
@@ -350,12 +355,16 @@ WRONG = {
     "no extension": (["sample", "plain", "--out", "a"], ".npy"),
     "another extension": (["sample", "plain", "--out", "a.jpg"], ".png"),
     "a picture of a table": (["sample", "table", "--out", "a.png"], ".csv"),
-    "an unknown class": (["sample", "conditional", "--condition", "10", "--out", "a.npy"], "0..9"),
-    "a huge class": (["sample", "conditional", "--condition", "0..99999999999", "--out", "a.npy"], "0..9"),
-    "a backward range": (["sample", "conditional", "--condition", "5..3", "--out", "a.npy"], "0..9"),
-    "a word for a class": (["sample", "conditional", "--condition", "three", "--out", "a.npy"], "three"),
-    "no class": (["sample", "conditional", "--condition", "", "--out", "a.npy"], "--condition"),
-    "a condition too many": (["sample", "plain", "--condition", "3", "--out", "a.npy"], "--conditional"),
+    "an unknown class": (["sample", "conditional", "--given", "10", "--out", "a.npy"], "0..9"),
+    "a huge class": (["sample", "conditional", "--given", "0..99999999999", "--out", "a.npy"], "0..9"),
+    "a backward range": (["sample", "conditional", "--given", "5..3", "--out", "a.npy"], "0..9"),
+    "a word for a class": (["sample", "conditional", "--given", "three", "--out", "a.npy"], "three"),
+    "no class": (["sample", "conditional", "--given", "", "--out", "a.npy"], "--given"),
+    "a condition too many": (["sample", "plain", "--given", "3", "--out", "a.npy"], "--given label"),
+    "an unknown name": (["sample", "conditional", "--given", "lable=3", "--out", "a.npy"], "did you mean 'label'"),
+    "labels compared": (["sample", "conditional", "--given", "label>=3", "--out", "a.npy"], "label=a|b"),
+    "an open quote": (["sample", "conditional", "--given", "label='3", "--out", "a.npy"], "not closed"),
+    "the former word": (["sample", "plain", "--condition", "3", "--out", "a.npy"], "--condition is now --given"),
     "data of another shape": (["evaluate", "table", "digits"], "8 × 8"),
     "reconstructing another shape": (["reconstruct", "table", "digits", "--out", "a.npy"], "8 × 8"),
     "reporting another shape": (["report", "table", "digits"], "8 × 8"),

@@ -53,7 +53,7 @@ def call(*arguments: object, encoding: str = "ascii") -> str:
 def run(place):
     """Its run folder has such a name too, and a report; the classes are predicted and are a condition."""
     folder = place + "-run"
-    flags = [*FLAGS, "--epochs", 1, "--conditional", "--set", "labelling.name=classifier"]
+    flags = [*FLAGS, "--epochs", 1, "--given", "label", "--set", "labelling.name=classifier"]
     call("fit", place, *flags, "--out", folder)
     return folder
 
@@ -76,8 +76,8 @@ def test_every_verb_takes_a_run_of_such_a_name(place, run, tmp_path):
     loaded = variate.load(run)
     assert loaded.schema.class_names == tuple(sorted(CLASSES.values())) and loaded.info["data"] == "bilder-\\xe4"
     for name, text in CLASSES.items():
-        call("sample", run, "-n", 3, "--condition", os.fsdecode(name), "--out", tmp_path / "drawn.npy")
-        drawn = variate.sample(loaded, 3, condition=text)
+        call("sample", run, "-n", 3, "--given", os.fsdecode(name), "--out", tmp_path / "drawn.npy")
+        drawn = variate.sample(loaded, 3, given=text)
         np.testing.assert_array_equal(np.load(tmp_path / "drawn.npy"), drawn)
     page = Path(run, "report.html").read_text(encoding="utf-8")
     assert all(text in page for text in CLASSES.values())

@@ -535,7 +535,7 @@ def test_the_monte_carlo_error_of_a_sum_over_labels_is_that_of_the_estimates():
     """Where the label says nothing all labels weigh the same, and errors that they shared would not average out."""
     rows, labels = bits(8)
     settings = [*TINY, "train.epochs=20", "train.batch_size=40"]
-    trained = fit(*bits(240), conditional=True, overrides=settings)
+    trained = fit(*bits(240), given="label", overrides=settings)
     with torch.no_grad():
         for name, weights in trained.model.named_parameters():
             if "film" in name or "shift" in name:  # all that a label could change

@@ -189,7 +189,7 @@ def test_a_label_is_a_condition_and_is_summed_out():
     """log p(x) = log Σ_y p(y) p(x | y), from the conditional scores of the same model."""
     values, labels = bits(200)
     words = np.array(["one", "two", "three"])[labels]
-    model = quick(conditional=True).fit(values, words)
+    model = quick(given="label").fit(values, words)
     assert set(model.run_.schema.class_names) == set(words)
     counts = np.array(model.run_.schema.class_counts)
     joint = [
@@ -200,7 +200,36 @@ def test_a_label_is_a_condition_and_is_summed_out():
     exact = np.logaddexp.reduce(joint)
     np.testing.assert_allclose(model.score_samples(values[:20], samples=2000), exact, atol=0.03)
     np.testing.assert_array_equal(model.score_samples(values[:20]), model.score_samples(values[:20], words[:20]))
-    assert counts.sum() == 167 and model.sample(y=["two", "one"]).shape == (2, 6)
+    assert counts.sum() == 167 and model.sample(given=["two", "one"]).shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("given", "y", "said"),
+    [
+        ("label", np.linspace(0, 1, 120), "no labels.*say --given columns"),
+        ("columns", np.arange(120) % 2, "no known columns.*say --given label"),
+        ("columns", np.array(["a", "b"] * 60), "no known columns.*say --given label"),
+        ("lable", np.arange(120) % 2, "'lable' is not one of label, columns, did you mean 'label'"),
+        (("label", "columns"), np.arange(120) % 2, "'label, columns' is not one of"),
+        (True, np.arange(120) % 2, "given=True must be names"),
+    ],
+    ids=str,
+)
+def test_what_is_given_has_the_name_of_what_is_known(given, y, said):
+    for learn in (quick(given=given).fit, quick(given=given).partial_fit):
+        with pytest.raises(UserError, match=said):
+            learn(rows(), y)
+
+
+def test_what_is_given_is_said_once():
+    y = np.arange(120) % 2
+    asked = [quick(given=given).fit(rows(), y) for given in ("label", ("label",))]
+    twice = quick(given="label").set_params(overrides=(*asked[0].overrides, "context.name=label"))
+    asked.append(twice.fit(rows(), y))
+    for model in asked[1:]:
+        assert model.run_.config == asked[0].run_.config
+    with pytest.raises(UserError, match="given columns, but context.name=label"):
+        asked[2].set_params(given="columns").fit(rows(), y)
 
 
 def test_known_columns_are_a_condition():
@@ -208,9 +237,9 @@ def test_known_columns_are_a_condition():
     rng = np.random.default_rng(0)
     known = rng.uniform(-3, 3, size=(600, 1))
     data = known * [1.0, -2.0] + 0.1 * rng.normal(size=(600, 2))
-    model = quick(conditional=True).set_params(epochs=30).fit(data, known)
+    model = quick(given="columns").set_params(epochs=30).fit(data, known)
     for value in (-2.0, 0.0, 2.0):
-        np.testing.assert_allclose(model.sample(400, y=[value]).mean(0), [value, -2 * value], atol=0.2)
+        np.testing.assert_allclose(model.sample(400, given=[value]).mean(0), [value, -2 * value], atol=0.2)
     with pytest.raises(UserError, match="column"):
         model.sample(3)
 
@@ -232,12 +261,12 @@ def test_a_few_labels_are_enough_to_predict():
 def test_a_conditional_model_asks_for_its_condition():
     values, labels = bits(60)
     with pytest.raises(UserError, match="requires y"):
-        quick(conditional=True).fit(values)
-    model = quick(conditional=True).fit(values, labels)
+        quick(given="label").fit(values)
+    model = quick(given="label").fit(values, labels)
     with pytest.raises(UserError, match="label"):
         model.transform(values)
     with pytest.raises(UserError, match="does not know"):
-        model.sample(2, y=[7])
+        model.sample(2, given=[7])
 
 
 # ---------------------------------------------------------------------------------------------------- own networks
@@ -314,11 +343,11 @@ def test_own_networks_are_told_the_condition():
 
     labels = np.arange(120) % 3
     data = rows() + 50 * labels[:, None]
-    model = quick(conditional=True, encoder=Told(5 + 3), decoder=Told(2 + 3)).set_params(epochs=40).fit(data, labels)
+    model = quick(given="label", encoder=Told(5 + 3), decoder=Told(2 + 3)).set_params(epochs=40).fit(data, labels)
     for label in range(3):
-        assert abs(model.sample(300, y=[label]).mean() - data[labels == label].mean()) < 10
+        assert abs(model.sample(300, given=[label]).mean() - data[labels == label].mean()) < 10
     with pytest.raises(UserError, match="encoder cannot be called with x .* and c"):
-        quick(conditional=True, encoder=nn.Linear(5, 2)).fit(data, labels)
+        quick(given="label", encoder=nn.Linear(5, 2)).fit(data, labels)
 
 
 # ------------------------------------------------------------------------------------------------ labels and columns
@@ -349,23 +378,25 @@ def test_predicting_says_nothing_unless_asked(capfd):
 def test_a_model_of_columns_takes_whole_numbers_for_columns():
     """What y is was settled when the model was trained: 1.0, 2.0 and 0.0 are no classes to it."""
     y = np.linspace(0, 2, 120)
-    model = quick(conditional=True).fit(rows(), y)
+    model = quick(given="columns").fit(rows(), y)
     for given in ([0.0, 1.0, 2.0], [0, 1, 2], [[0], [1], [2]]):
         np.testing.assert_array_equal(
             model.transform(rows()[:3], given), model.transform(rows()[:3], np.c_[[0, 1, 2.0]])
         )
-        assert len(model.sample(y=given)) == 3
+        assert len(model.sample(given=given)) == len(model.sample(given={"columns": given})) == 3
+    with pytest.raises(UserError, match="given columns and nothing else"):
+        model.sample(3, given={"label": 1})
 
 
 def test_classes_called_minus_one_and_one():
     y = np.where(rows()[:, 0] > 7, 1, -1)
-    model, low = quick(conditional=True).fit(rows(), y), y == -1
+    model, low = quick(given="label").fit(rows(), y), y == -1
     close = {"rtol": SAME, "atol": SAME}
     np.testing.assert_allclose(model.transform(rows()[low], y[low]), model.transform(rows(), y)[low], **close)
 
 
 def test_real_numbers_are_no_classes():
-    model = quick(conditional=True).fit(rows(), np.arange(120) % 2)
+    model = quick(given="label").fit(rows(), np.arange(120) % 2)
     for method in (model.transform, model.score_samples, model.partial_fit):
         with pytest.raises(UserError, match="the model knows 2 classes"):
             method(rows(), np.linspace(0, 1, 120))
@@ -373,11 +404,16 @@ def test_real_numbers_are_no_classes():
 
 @pytest.mark.parametrize("y", [np.arange(120) % 2 == 0, (np.arange(120) % 2).astype(float)], ids=["bool", "float"])
 def test_conditions_are_taken_as_fit_took_them(y):
-    model = quick(conditional=True).fit(rows(), y)
+    model = quick(given="label").fit(rows(), y)
     codes = model.transform(rows(), y)
     np.testing.assert_array_equal(model.inverse_transform(codes, y), model.reconstruct(rows(), y))
-    np.testing.assert_array_equal(model.sample(2, y=[y[0]]), model.sample(2, y=y[0]))
-    assert len(model.sample(y="0..1")) == 2
+    np.testing.assert_array_equal(model.sample(2, given=[y[0]]), model.sample(2, given=y[0]))
+    assert len(model.sample(given="0..1")) == len(model.sample(given="label=0..1")) == 2
+    for same in (range(2), "0..1", {"label": "0..1"}, {"label": [0, 1]}, {"label": range(2)}):
+        np.testing.assert_array_equal(model.sample(4, given=same), model.sample(4, given=[0, 1]))
+        np.testing.assert_array_equal(
+            model.inverse_transform(codes[:2], same), model.inverse_transform(codes[:2], [0, 1])
+        )
     for wrong in (y[:5], y[[*range(120), 0]]):
         with pytest.raises(UserError, match="120 codes"):
             model.inverse_transform(codes, wrong)
@@ -388,8 +424,8 @@ def test_a_condition_must_be_known_of_every_row(missing):
     y = np.arange(120) % 3
     y[:missing] = -1
     with pytest.raises(UserError, match=f"^{missing} rows .* no label"):
-        quick(conditional=True).fit(rows(), y)
-    known = quick(conditional=True).partial_fit(rows(), np.arange(120) % 3)
+        quick(given="label").fit(rows(), y)
+    known = quick(given="label").partial_fit(rows(), np.arange(120) % 3)
     with pytest.raises(UserError, match=f"^{missing} rows .* no label"):
         known.partial_fit(rows(), y)
 
@@ -397,7 +433,7 @@ def test_a_condition_must_be_known_of_every_row(missing):
 def test_a_date_as_a_condition_keeps_its_seconds():
     """The model of the seconds since 1970 is the model of the seconds of that hour."""
     seconds = np.linspace(-100, 100, 120)
-    at = [quick(conditional=True).fit(rows(), offset + seconds) for offset in (0.0, 1.7e9)]
+    at = [quick(given="columns").fit(rows(), offset + seconds) for offset in (0.0, 1.7e9)]
     np.testing.assert_allclose(
         at[0].transform(rows(), seconds), at[1].transform(rows(), 1.7e9 + seconds), rtol=1e-3, atol=1e-4
     )
@@ -436,7 +472,7 @@ def test_bits_drawn_once_are_the_models_affair():
 
 def test_a_data_set_of_ours_takes_labels_beside_it():
     y = np.arange(120) % 2
-    model = quick(conditional=True).fit(load(rows()), y)
+    model = quick(given="label").fit(load(rows()), y)
     np.testing.assert_array_equal(model.transform(load(rows()), y), model.transform(rows(), y))
 
 
@@ -449,7 +485,7 @@ def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
 
 def test_half_precision_images_are_those_of_the_model():
     images = (pixels(60) / 255).astype(np.float16)
-    model = estimators.VAE(2, recipe="kingma-welling", conditional=True, epochs=1, overrides=("encoder.hidden=[8]",))
+    model = estimators.VAE(2, recipe="kingma-welling", given="label", epochs=1, overrides=("encoder.hidden=[8]",))
     y = np.arange(60) % 2
     assert model.set_params(overrides=("likelihood.name=auto",)).fit(images, y).transform(images, y).shape == (60, 2)
 
@@ -490,7 +526,7 @@ def few(**keywords) -> estimators.VAE:
         ({"recipe": None, "overrides": ("labelling.name=classifier",)}, True),
         ({"overrides": ("labelling.name=none",)}, False),
         ({"recipe": None}, False),
-        ({"recipe": None, "conditional": True}, False),
+        ({"recipe": None, "given": "label"}, False),
         ({"recipe": "nonsense"}, False),
         ({"overrides": ("nonsense",)}, False),
     ],
@@ -552,7 +588,7 @@ def test_words_are_words_wherever_they_come_from(tmp_path):
         assert few(**quickly).fit(given).classes_.tolist() == ["1", "10"]
     trained = variate.fit(Pairs(), out=tmp_path / "run", recipe="semi-supervised", epochs=1, overrides=list(FEW))
     assert estimators.VAE.load(tmp_path / "run").classes_.tolist() == ["1", "10"] and trained.info["labels"] == "words"
-    variate.fit(values, labels.astype(int), out=tmp_path / "other", conditional=True, epochs=1)
+    variate.fit(values, labels.astype(int), out=tmp_path / "other", given="label", epochs=1)
     assert "labels" not in variate.load(tmp_path / "other").info
 
 
@@ -567,7 +603,7 @@ RECIPES = {
     "the default": (estimators.VAE, {}),
     "of images": (estimators.VAE, {"levels": 300, "layout": "HW", "overrides": ("encoder.channels=[4,4]",)}),
     "signals": (estimators.VAE, {"layout": "CL"}),
-    "conditional": (estimators.VAE, {"conditional": True, "overrides": ("posterior.name=full",)}),
+    "conditional": (estimators.VAE, {"given": "label", "overrides": ("posterior.name=full",)}),
     "semi-supervised": (estimators.VAE, {"recipe": "semi-supervised", "overrides": ("labelling.hidden=[8]",)}),
     "other parts": (estimators.VAE, {"overrides": ("likelihood.name=laplace", "prior.name=mixture", "train.ema=0.5")}),
     "an autoencoder": (estimators.Autoencoder, {"overrides": ("prior.components=2",)}),
@@ -644,7 +680,7 @@ def test_what_is_missing_is_never_learned():
     )
     missing = np.ma.array(y, mask=np.arange(30) == 4)
     with pytest.raises(UserError, match="1 rows .* no label"):
-        quick(conditional=True).fit(rows(30), missing)
+        quick(given="label").fit(rows(30), missing)
     counts = [
         labelled_counts(given)
         for given in (
@@ -665,10 +701,11 @@ def labelled_counts(y) -> tuple[int, ...]:
 def test_tensors_are_taken_wherever_arrays_are(dtype):
     values = torch.tensor(rows(30)).to(dtype).requires_grad_()
     y = torch.tensor(np.arange(30) % 2).to(dtype).requires_grad_()
-    model = quick(conditional=True).set_params(epochs=1)
+    model = quick(given="label").set_params(epochs=1)
     plain, labels = values.detach().double().numpy(), np.arange(30) % 2
     wide = plain if dtype == torch.float64 else plain.astype(np.float32)
     codes = model.fit(wide, labels).transform(wide, labels)
     np.testing.assert_array_equal(model.fit(values, y).transform(values, y).astype(codes.dtype), codes)
-    np.testing.assert_array_equal(model.sample(y=y), model.sample(y=labels))
-    np.testing.assert_array_equal(model.fit(list(values), list(y)).sample(y=y[1]), model.fit(wide, labels).sample(y=1))
+    np.testing.assert_array_equal(model.sample(given=y), model.sample(given=labels))
+    one = model.fit(list(values), list(y)).sample(given=y[1])
+    np.testing.assert_array_equal(one, model.fit(wide, labels).sample(given=1))

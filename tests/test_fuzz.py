@@ -174,7 +174,7 @@ WORDS = st.one_of(
     st.text(max_size=8),
 )
 OPTIONS = {
-    "sample": ["-n", "--out", "--condition", "--mean", "--seed"],
+    "sample": ["-n", "--out", "--given", "--mean", "--seed"],
     "reconstruct": ["--out", "--rows", "--labels"],
     "embed": ["--out", "--spread", "--labels"],
     "score": ["--out", "--samples", "--seed", "--labels"],
@@ -184,7 +184,7 @@ OPTIONS = {
     "fit": [
         "--out",
         "--recipe",
-        "--conditional",
+        "--given",
         "--seed",
         "--device",
         "--set",

@@ -346,7 +346,7 @@ def test_what_loading_would_refuse_is_refused_before_training(tmp_path, monkeypa
     monkeypatch.setattr(variate.training.trainer.Trainer, "epochs", None)  # whoever trains fails
     names = np.array(["short", "ann"])[np.arange(60) % 2]
     with pytest.raises(UserError, match="shorter names"):
-        fit(table(60), names, out=tmp_path / "run", conditional=True, epochs=1, overrides=TINY)
+        fit(table(60), names, out=tmp_path / "run", given="label", epochs=1, overrides=TINY)
     assert not (tmp_path / "run").exists()
 
 

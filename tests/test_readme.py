@@ -32,7 +32,7 @@ def place(tmp_path_factory, monkeypatch_module):
     folder = tmp_path_factory.mktemp("readme")
     monkeypatch_module.chdir(folder)
     own_data(folder)
-    main(["fit", "mnist", "--conditional", "--out", "runs/demo", *QUICK])
+    main(["fit", "mnist", "--given", "label", "--out", "runs/demo", *QUICK])
     return folder
 
 
@@ -97,7 +97,7 @@ def test_make_knows_the_target(target):
 
 def test_make_demo_runs_the_documented_fit():
     recipe = subprocess.run(["make", "-n", "demo"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert "variate fit mnist --conditional --out runs/demo" in recipe
+    assert "variate fit mnist --given label --out runs/demo" in recipe
 
 
 def test_the_file_tree_names_every_room():

@@ -106,7 +106,7 @@ def fitted(folder, data="digits", **options):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return fitted(tmp_path_factory.mktemp("conditional"), conditional=True)
+    return fitted(tmp_path_factory.mktemp("conditional"), given="label")
 
 
 @pytest.fixture(scope="module")
@@ -430,12 +430,12 @@ def test_signals_are_lines(shown, drawn_panels):
 # ---------------------------------------------------------------- vectors
 
 
-@pytest.mark.parametrize(("latents", "conditional"), [(1, False), (2, True)])
-def test_vectors_are_shown_column_by_column(tmp_path, latents, conditional):
+@pytest.mark.parametrize(("latents", "given"), [(1, None), (2, "label")])
+def test_vectors_are_shown_column_by_column(tmp_path, latents, given):
     values = np.random.default_rng(0).normal(size=(300, 5)) * 3 + 7
     labels = (values[:, 0] > 7).astype(int)
-    data = load(values, labels if conditional else None)
-    run = fitted(tmp_path, data, overrides=[f"latent.size={latents}"], conditional=conditional)
+    data = load(values, labels if given else None)
+    run = fitted(tmp_path, data, overrides=[f"latent.size={latents}"], given=given)
     path = report(run, data, samples=SAMPLES, rows=ROWS, out=tmp_path / "elsewhere")
     page = Page(path.read_text())
     assert path == tmp_path / "elsewhere" / "report.html"
@@ -633,7 +633,7 @@ def test_the_least_of_data(tmp_path, shape, options):
     values = np.full((12, *shape), 7.5)
     data = load(values, np.zeros(12, int), **options)
     small = ["latent.size=1", "encoder.name=mlp", "decoder.name=mlp"]
-    run = fitted(tmp_path, data, overrides=small, conditional=True)
+    run = fitted(tmp_path, data, overrides=small, given="label")
     held_out = data.split(run.info["seed"])[1].under(run.schema)
     page = Page(report(run, held_out, samples=SAMPLES, rows=ROWS).read_text())
     assert len(held_out) == 2 and "all 2 validation rows" in page.text

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 import variate
 from variate import UserError
 from variate.apps import classify
-from variate.apps.sample import parse_condition
+from variate.apps.sample import parse_given
 from variate.data.infer import label_field
 from variate.data.kinds import Reals
 from variate.data.schema import Field, Schema
@@ -100,7 +100,7 @@ def numbered(request, tiny_run):
 
 
 def chosen(run, condition) -> list[str]:
-    return [run.schema.class_names[index] for index in parse_condition(run, condition).tolist()]
+    return [run.schema.class_names[index] for index in parse_given(run, condition).tolist()]
 
 
 def test_a_range_goes_through_all_numbers_within(numbered):

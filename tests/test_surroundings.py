@@ -47,13 +47,13 @@ FITS: dict[str, Callable[[], dict]] = {
     "binarised": lambda: {"data": pixels(40), "overrides": [*BRIEF, "data.binarize=dynamic"]},
     "conditional, mixture": lambda: {
         **dict(zip(("data", "labels"), bits(60), strict=True)),
-        "conditional": True,
+        "given": "label",
         "overrides": [*BRIEF, "prior.name=mixture"],
     },
     "columns": lambda: {
         "data": table(60),
         "labels": table(60, seed=1)[:, :2],
-        "conditional": True,
+        "given": "columns",
         "overrides": [*BRIEF, "prior.name=normal", "posterior.name=full", "likelihood.name=student_t"],
     },
     "counts": lambda: {
@@ -81,7 +81,7 @@ def fitted(name: str, folder: Path) -> dict[str, bytes]:
     made = variate.load(place, asked.get("modules"))
     told = labels if made.conditional else None
     results = {"file": model_bytes(place), "metrics": repr(records(place)).encode()}
-    results["sample"] = variate.sample(made, 30, seed=1, **({"condition": "0.5,2"} if name == "columns" else {}))
+    results["sample"] = variate.sample(made, 30, seed=1, **({"given": "0.5,2"} if name == "columns" else {}))
     results["reconstruct"] = variate.reconstruct(made, values, told)
     results["embed"] = variate.embed(made, values, told)
     results |= {f"score {k}": v for k, v in variate.score(made, values, told, samples=3).items()}
@@ -96,7 +96,7 @@ def estimated() -> dict[str, bytes]:
     rows, classes = table(60), np.arange(60) % 2
     vae = variate.VAE(epochs=1, random_state=0, latent_dim=2, overrides=BRIEF[:4]).fit(rows)
     stream = variate.VAE(random_state=0, latent_dim=2, overrides=BRIEF[:4]).partial_fit(rows).partial_fit(rows[:30])
-    told = variate.VAE(epochs=1, random_state=0, conditional=True, overrides=BRIEF[:4]).fit(rows, classes)
+    told = variate.VAE(epochs=1, random_state=0, given="label", overrides=BRIEF[:4]).fit(rows, classes)
     found = {
         "transform": vae.transform(rows),
         "sample": vae.sample(20, seed=3),
@@ -104,7 +104,7 @@ def estimated() -> dict[str, bytes]:
         "inverse": vae.inverse_transform(np.ones((3, 2))),
         "unpickled": pickle.loads(pickle.dumps(vae)).transform(rows),
         "stream": stream.transform(rows),
-        "told": told.sample(y=[0, 1, 1]),
+        "told": told.sample(given=[0, 1, 1]),
         "told inverse": told.inverse_transform(np.ones((2, told.run_.config["latent"]["size"])), [0, 1]),
     }
     return {name: value.tobytes() for name, value in found.items()}

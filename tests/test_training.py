@@ -112,12 +112,12 @@ def test_training_improves_the_validation_bound():
     assert bounds[-1] > bounds[0] + 1
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_the_same_seed_gives_the_same_bytes(tmp_path, conditional):
+@pytest.mark.parametrize("given", [None, "label"])
+def test_the_same_seed_gives_the_same_bytes(tmp_path, given):
     values, labels = pixels(60), np.arange(60) % 3
     torch.manual_seed(9)  # the user's, which must not matter
     for name, seed in [("a", 3), ("b", 3), ("c", 4)]:
-        fit(values, labels, out=tmp_path / name, epochs=2, seed=seed, overrides=TINY, conditional=conditional)
+        fit(values, labels, out=tmp_path / name, epochs=2, seed=seed, overrides=TINY, given=given)
         torch.rand(7)
     assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b") != model_bytes(tmp_path / "c")
     assert records(tmp_path / "a") == records(tmp_path / "b")

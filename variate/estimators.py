@@ -22,12 +22,13 @@ from torch.utils import data as torch_data
 from variate import config
 from variate.apps.classify import classify
 from variate.apps.fit import fit
-from variate.apps.sample import parse_condition, sample
+from variate.apps.sample import parse_given, sample
 from variate.apps.score import score
 from variate.base.console import silent
 from variate.base.errors import UserError
 from variate.base.surroundings import apart
 from variate.data.arrays import cells
+from variate.data.conditions import names_of
 from variate.data.dataset import Dataset
 from variate.data.known import WORDS, number_of, says_words
 from variate.data.layout import infer_layout
@@ -55,7 +56,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         latent_dim: int | None = None,
         *,
         recipe: str | None = None,
-        conditional: bool = False,
+        given: str | tuple | None = None,
         epochs: int | None = None,
         overrides: tuple[str, ...] = (),
         encoder: nn.Module | None = None,
@@ -68,7 +69,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     ):
         self.latent_dim = latent_dim
         self.recipe = recipe
-        self.conditional = conditional
+        self.given = given
         self.epochs = epochs
         self.overrides = overrides
         self.encoder = encoder
@@ -82,7 +83,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from the rows X: an array (n, …), a data frame, a named set, a path or a PyTorch ``Dataset``.
 
-        ``y``: a label or the known columns of every row, for a conditional model; ignored by all others.
+        ``y``: a label or the known columns of every row, where ``given`` names it; ignored otherwise.
         """
         rows = self._rows(X, y, reset=True)
         seed = self._seed()
@@ -90,7 +91,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             run = fit(
                 rows,
                 recipe=self.recipe or self._recipe,
-                conditional=self.conditional,
+                given=self.given,
                 epochs=self.epochs,
                 seed=seed,
                 overrides=self._overrides(),
@@ -111,7 +112,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         rows = self._rows(X, y, reset=before is None)
         with silent(not self.verbose):
             if stream is None:
-                asked = Asked(self.recipe or self._recipe, self.conditional, 1, tuple(self._overrides()))
+                asked = Asked(self.recipe or self._recipe, names_of(self.given), 1, tuple(self._overrides()))
                 stream = Stream(rows, asked, self._seed(), self.device, self._modules(), before)
             run = stream.learn(rows)
         self._stream = stream  # a first piece that nothing was learned from settles nothing
@@ -124,11 +125,14 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def fit_transform(self, X: Any, y: Any = None, **unused: Any) -> np.ndarray:
         """The posterior means of the rows that are learned from: of a named set its training part."""
         self.fit(X, y)
-        return self._means(X, y if self.conditional else None, part="train")
+        return self._means(X, y if self.given else None, part="train")
 
     @apart()
-    def inverse_transform(self, Z: Any, y: Any = None) -> np.ndarray:
-        """The points decoded at values of z (n, latent_dim), in the data's own shape and dtype."""
+    def inverse_transform(self, Z: Any, given: Any = None) -> np.ndarray:
+        """The points decoded at values of z (n, latent_dim), in the data's own shape and dtype.
+
+        ``given``: the label or the known columns of every row, or of all of them, if the model is told any.
+        """
         check_is_fitted(self)
         codes = np.asarray(Z, np.float64)
         size = self._n_features_out
@@ -136,7 +140,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             raise UserError(f"codes of shape {codes.shape}: give (n, {size}).")
         context = None
         if self.run_.conditional:
-            context = self._context(y, len(codes))
+            context = self._context(given, len(codes))
         return inference.decode(self._applied, torch.from_numpy(codes), context)
 
     def reconstruct(self, X: Any, y: Any = None) -> np.ndarray:
@@ -145,19 +149,20 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         with silent(not self.verbose):
             return inference.reconstruct(self._applied, rows)
 
-    def sample(self, n_samples: int | None = None, y: Any = None, *, mean: bool = False, seed: int = 0) -> np.ndarray:
+    def sample(
+        self, n_samples: int | None = None, given: Any = None, *, mean: bool = False, seed: int = 0
+    ) -> np.ndarray:
         """n_samples examples drawn from the model, in the data's own shape and dtype; ``mean`` gives E[x | z].
 
-        ``y``: classes, or the values of the known columns, that the samples go through in turn. Without
-        ``n_samples``, one for each of them.
+        ``given``: classes, or the values of the known columns, that the samples go through in turn, as they are or as
+        {"label": …} or {"columns": …}. Without ``n_samples``, one for each of them.
         """
         check_is_fitted(self)
-        asked = None if y is None else list(y) if isinstance(y, range) else y
         n = n_samples
         if n is None:
-            n = 1 if asked is None else len(parse_condition(self.run_, asked))
+            n = 1 if given is None else len(parse_given(self.run_, given))
         with silent(not self.verbose):
-            return sample(self._applied, n, condition=asked, mean=mean, seed=seed)
+            return sample(self._applied, n, given=given, mean=mean, seed=seed)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the model file: safetensors and JSON, whole or not at all."""
@@ -186,7 +191,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def _rows(self, X: Any, y: Any, reset: bool) -> Dataset:
         wants_y = self._wants_y() if reset else self.run_.conditional or self.run_.model.labelling is not None
         if wants_y and y is None and not _brings_its_own(X):
-            raise UserError("requires y to be passed, but the target y is None: a conditional model learns p(x | y).")
+            raise UserError("requires y to be passed, but the target y is None: the model learns from it.")
         known = y if wants_y else None
         if not reset:
             return load(self._checked(X, reset), known, like=self.run_.schema)
@@ -218,17 +223,17 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         checks = {"reset": reset, "dtype": "numeric", "allow_nd": True, "ensure_min_samples": 2 if reset else 1}
         return validate_data(self, X, **checks)  # pyright: ignore[reportArgumentType] (a stub's)
 
-    def _context(self, y: Any, n: int) -> Tensor:
-        if y is None:
-            raise UserError("the model is conditional: give y, the label or the known columns of every row.")
-        context = parse_condition(self.run_, y)
+    def _context(self, given: Any, n: int) -> Tensor:
+        if given is None:
+            raise UserError("the model is told more than codes: say what is given, the label or known columns of rows.")
+        context = parse_given(self.run_, given)
         if len(context) not in (1, n):
-            raise UserError(f"there are {len(context)} labels or known rows in y for {n} codes: give one for each.")
+            raise UserError(f"{len(context)} labels or known rows are given for {n} codes: give one for each.")
         return context.expand(n, *context.shape[1:]) if len(context) == 1 else context
 
     def _wants_y(self) -> bool:
-        """Whether a fit learns from labels or columns: as a condition, or by a recipe that explains labels."""
-        return self.conditional or self._explains_labels()
+        """Whether a fit learns from labels or columns: as what is given, or by a recipe that explains labels."""
+        return bool(self.given) or self._explains_labels()
 
     def _explains_labels(self) -> bool:
         """Whether the model, or the one that would be fitted, predicts labels."""
@@ -280,11 +285,11 @@ class VAE(_Estimator):
     """log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), maximised over the rows: a variational autoencoder.
 
     latent_dim: numbers in a code; None: what the recipe says. recipe: a recipe's name or TOML file; None: what suits
-    the data. conditional: learn p(x | y). epochs: passes over the rows; None: the recipe's. overrides:
-    "section.key=value" texts. encoder, decoder: one's own ``nn.Module``s, x (B, *shape) → features and z (N,
-    latent_dim) → (N, *shape) or features, called with c as well if the model is conditional. levels, layout: what the
-    values and the axes are, where it is not as inferred. device: "auto", "cpu" or "cuda". random_state: as scikit-learn
-    has it. verbose: lines and progress on standard error.
+    the data. given: what the model is told of every row, "label" or "columns", which is y: learn p(x | y). epochs:
+    passes over the rows; None: the recipe's. overrides: "section.key=value" texts. encoder, decoder: one's own
+    ``nn.Module``s, x (B, *shape) → features and z (N, latent_dim) → (N, *shape) or features, called with c as well if
+    something is given. levels, layout: what the values and the axes are, where it is not as inferred. device: "auto",
+    "cpu" or "cuda". random_state: as scikit-learn has it. verbose: lines and progress on standard error.
 
     After ``fit``: ``run_``, the run that all functions of variate take. Raises ``ValueError`` for what the caller can
     mend.
@@ -298,8 +303,8 @@ class VAE(_Estimator):
     def score_samples(self, X: Any, y: Any = None, *, samples: int = 64) -> np.ndarray:
         """log p(x) of every row in nats, (n,), by importance weighting with ``samples`` draws: higher = more likely.
 
-        Burda et al. 2016, eq. 8. Of a model conditional on labels, log p(x) with the label summed out; of one
-        conditional on columns log p(x | y). The same row has the same score in any batch.
+        Burda et al. 2016, eq. 8. Of a model given labels, log p(x) with the label summed out; of one given
+        columns log p(x | y). The same row has the same score in any batch.
         """
         rows = self._known_rows(X, y)
         with silent(not self.verbose):
@@ -344,7 +349,7 @@ class VAE(_Estimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of ``score_samples``: what a search over parameters maximises."""
-        return float(self.score_samples(X, y if self.conditional else None).mean())
+        return float(self.score_samples(X, y if self.given else None).mean())
 
 
 class Autoencoder(_Estimator):
@@ -361,7 +366,7 @@ class Autoencoder(_Estimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         """−‖x − f(g(x))‖² per value in model units, averaged over the rows: higher is better."""
-        rows = self._known_rows(X, y if self.conditional else None)
+        rows = self._known_rows(X, y if self.given else None)
         with silent(not self.verbose):
             return -float(score(self._applied, rows)["mse_per_dim"].mean())
 
@@ -391,7 +396,7 @@ def _asked(run: Run) -> dict[str, Any]:
     return {
         "latent_dim": latent_dim,
         "recipe": None if recipe == usual else recipe,
-        "conditional": run.conditional,
+        "given": run.config["context"]["name"] if run.conditional else None,
         "epochs": epochs,
         "overrides": tuple(overrides),
         "levels": None if obvious else schema.x.kind.levels,

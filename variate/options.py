@@ -29,3 +29,5 @@ Size = Annotated[str | None, Parameter(help="of a folder of images: height,width
 Samples = Annotated[int, Parameter(help="draws per row for log p(x); more are tighter and slower.")]
 ScoringSeed = Annotated[int, Parameter(help="of the Monte-Carlo noise.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="print one JSON object.")]
+FormerFlag = Annotated[bool, Parameter(show=False, negative="")]  # options that have another name now, which is said
+FormerText = Annotated[str | None, Parameter(show=False)]

@@ -94,7 +94,7 @@ def _elbo(run: Run, test: Dataset, seed: int) -> dict:
 
 
 def _log_likelihood(run: Run, chosen: Dataset, samples: int, seed: int) -> dict:
-    """log p(x), and log p(x|c) beside it; of a model conditional on columns, which cannot be summed out, log p(x|c)."""
+    """log p(x), and log p(x|c) beside it; of a model given columns, which cannot be summed out, log p(x|c)."""
     if run.labelled:
         total, given = estimate.log_likelihoods(run, chosen, samples, seed)
         figures = _with_errors("", total, run) | _with_errors("conditional_", given, run)

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from variate import config, options
 from variate.base.console import say, silent
 from variate.base.errors import UserError, seed_number
 from variate.base.surroundings import apart
+from variate.data.conditions import names_of
 from variate.data.dataset import Dataset
 from variate.data.fingerprint import fingerprint
 from variate.data.load import load
@@ -40,7 +42,7 @@ def fit(
     *,
     out: str | os.PathLike | None = None,
     recipe: str | os.PathLike | None = None,
-    conditional: bool = False,
+    given: str | Sequence[str] | None = None,
     epochs: int | None = None,
     seed: int = 0,
     overrides: list[str] | None = None,
@@ -57,12 +59,13 @@ def fit(
     data: a named set ("mnist"), a path, an array or tensor (n, …), a PyTorch ``Dataset`` or a ``Dataset`` of
     variate's; ``labels``, ``levels``, ``layout`` and ``resize`` as ``data.load`` takes them. A seeded sixth of the rows
     is held out for validation; a named set's test part is never opened. ``out`` is the run folder; without it nothing
-    is written. ``overrides`` are ``section.key=value`` texts. ``modules``: one's own "encoder" and "decoder".
+    is written. ``given`` names what the model is told of every row, "label" or "columns": it learns p(x | given).
+    ``overrides`` are ``section.key=value`` texts. ``modules``: one's own "encoder" and "decoder".
     ``keeping``: how often the state is saved, when to stop, logs and callbacks. Raises ``UserError`` for what the
     caller can mend, ``Interrupted`` after Ctrl-C, with the state saved so that ``resume`` goes on.
     """
     seed = seed_number(seed)
-    asked = Asked(recipe, conditional, epochs, tuple(overrides or ()))
+    asked = Asked(recipe, names_of(given), epochs, tuple(overrides or ()))
     read = {"levels": levels, "layout": layout, "resize": resize}
     with joined(device) as group, silent(group.rank > 0):
         place = _Place(RunFolder(Path(out)) if out is not None else None, modules, group)
@@ -249,7 +252,7 @@ def command(
     out: Path,
     labels: options.LabelFile = None,
     recipe: str | None = None,
-    conditional: bool = False,
+    given: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -264,6 +267,7 @@ def command(
     on_disk_full: str = "stop",
     log: Annotated[list[str], Parameter(negative="")] = [],  # noqa: B006
     report: bool = True,
+    conditional: options.FormerFlag = False,
 ) -> None:
     """Learn the distribution of a data set; the result is a run folder.
 
@@ -275,8 +279,8 @@ def command(
         the run folder to make.
     recipe
         a recipe's name or a TOML file; by default what suits the data.
-    conditional
-        learn p(x | label) or p(x | columns) instead of p(x).
+    given
+        what the model is told of every row, label or columns: it learns p(x | label) or p(x | columns), not p(x).
     epochs
         passes over the training rows, instead of the recipe's.
     seed
@@ -300,9 +304,11 @@ def command(
     report
         draw report.html at the end.
     """
+    if conditional:
+        raise UserError("--conditional is now --given label.")
     size = None if resize is None else parse_size(resize)
     overrides = set if precision == "auto" else [*set, f"train.precision={precision}"]
-    asked = {"recipe": recipe, "conditional": conditional, "epochs": epochs, "overrides": overrides}
+    asked = {"recipe": recipe, "given": given, "epochs": epochs, "overrides": overrides}
     asked |= {"levels": levels, "layout": layout, "resize": size}
     asked["keeping"] = Keeping(save_every, math.inf if minutes is None else minutes, on_disk_full, tuple(log))
     try:

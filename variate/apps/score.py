@@ -22,7 +22,7 @@ def score(run: Run, data: object, labels: object = None, *, samples: int = 64, s
     """Per row, each (n,): ``log_likelihood_nats``, its Monte-Carlo error ``mc_se_nats``, ``effective_samples`` of
     ``samples``, and ``bits_per_dim``. Where few samples are effective, log p(x) is too low and the error too small.
 
-    log p(x), a conditional model's label summed out; log p(x|c) if the model is conditional on columns. Importance
+    log p(x), a label that the model is given summed out; log p(x|c) if the model is given columns. Importance
     weighting with ``samples`` draws (Burda et al. 2016, eq. 8); the same row has the same score in any batch and any
     order. A deterministic autoencoder has no likelihood: it gets ``mse_per_dim``, its squared error per value in model
     units. Raises ``UserError`` for rows that are not of the model's kind.

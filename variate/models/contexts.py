@@ -39,7 +39,7 @@ class Label(Context):
 
     def __init__(self, schema: Schema):
         if not schema.class_counts:
-            raise UserError("a model conditional on labels needs them: give labels, or leave out --conditional.")
+            raise UserError("a model given labels needs them: give labels, or leave out --given.")
         super().__init__(len(schema.class_counts))
         self.register_buffer("one", torch.ones((), dtype=torch.float32), persistent=False)  # whose dtype is the model's
 
@@ -61,7 +61,7 @@ class Columns(Context):
 
     def __init__(self, schema: Schema, *, hidden: int = 32):
         if schema.columns is None:
-            raise UserError("a model conditional on columns needs real numbers (n, k): give them as labels.")
+            raise UserError("a model given columns needs real numbers (n, k): give them as labels.")
         if hidden < 0:
             raise UserError(f"context.hidden={hidden} must be at least 0.")
         columns = schema.columns.size

@@ -95,10 +95,10 @@ def matching(run: Run, data: Dataset, given: bool = True) -> Dataset:
     if not (run.conditional and given):
         return data
     if run.schema.class_counts and (data.labels is None or bool((data.labels < 0).any())):
-        raise UserError(f"the model is conditional: {data.name} needs a label for every row.")
+        raise UserError(f"the model is given labels: {data.name} needs one for every row.")
     if run.schema.columns is not None and data.columns is None:
         columns = run.schema.columns.size
-        raise UserError(f"the model is conditional: {data.name} needs {columns} known columns, given as labels.")
+        raise UserError(f"the model is given columns: {data.name} needs {columns} known columns, given as labels.")
     return data
 
 
@@ -262,7 +262,7 @@ def sample(run: Run, n: int, context: Tensor | None = None, seed: int = 0, mean:
 
 def _drawn_labels(run: Run, n: int, seed: int) -> Tensor:
     if not run.labelled:
-        raise UserError("the model is conditional on known columns: say with --condition which values they have.")
+        raise UserError("the model is given columns: say with --given which values they have.")
     frequencies = torch.tensor(run.schema.class_counts, dtype=torch.float64)
     return torch.multinomial(frequencies, n, replacement=True, generator=noise.generator(seed, "sample labels"))
 

@@ -12,9 +12,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from variate import config
-from variate.base.errors import UserError, whole_number
+from variate.base.errors import UserError, suggest, whole_number
 from variate.base.surroundings import apart
 from variate.config.names import OWN
+from variate.data.conditions import COLUMNS, LABEL
 from variate.data.dataset import Dataset
 from variate.data.known import says_words
 from variate.models import start
@@ -27,6 +28,7 @@ __all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
 WEIGHT_BYTES, LEARNED_BYTES = 4, 20  # of a weight; with its gradient, Adam's two means and its average
 PRIOR_ROWS = 20_000  # codes that an autoencoder's prior is fitted to
+TOLD = (LABEL, COLUMNS)  # names that may be given
 UNSAVED = Path("unsaved", "model.safetensors")
 
 
@@ -35,7 +37,7 @@ class Asked:
     """What the caller says about the model."""
 
     recipe: str | os.PathLike | None = None
-    conditional: bool = False
+    given: tuple[str, ...] = ()
     epochs: int | None = None
     overrides: tuple[str, ...] = ()
 
@@ -44,8 +46,8 @@ class Asked:
         settings = config.load_recipe(self.recipe or config.default_recipe(rows.schema), list(self.overrides))
         for part, module in (modules or {}).items():
             settings[part] = {"name": OWN, "kind": type(module).__name__}
-        if self.conditional and settings["context"]["name"] == "none":
-            settings["context"]["name"] = "columns" if rows.columns is not None else "label"
+        if self.given:
+            settings["context"]["name"] = _context_of(self.given, settings["context"]["name"])
         if self.epochs is not None:
             settings["train"] |= {"epochs": whole_number(self.epochs, "epochs"), "least_steps": 0}
         return config.resolve(settings, rows)
@@ -53,6 +55,16 @@ class Asked:
     @property
     def says_something(self) -> bool:
         return self != Asked()
+
+
+def _context_of(given: tuple[str, ...], said: str) -> str:
+    """The context network that is told what is given; ``said``: the recipe's."""
+    name = ", ".join(given)  # of rows that are no table, one thing alone is known
+    if name not in TOLD:
+        raise UserError(f"given {name[:100]!r} is not one of {', '.join(TOLD)}{suggest(name[:100], TOLD)}.")
+    if said not in ("none", name):
+        raise UserError(f"the model is given {name}, but context.name={said}: say one of both.")
+    return name
 
 
 def trainer_for(
@@ -113,17 +125,19 @@ def machine_memory() -> float:
 
 
 def _check_known(settings: dict[str, dict], rows: Dataset) -> None:
-    """What a model is conditional on has to be known of every row."""
+    """What a model is told has to be known of every row."""
     kind = settings["context"]["name"]
-    if kind == "columns" and rows.columns is None:
-        raise UserError("a model conditional on columns needs real numbers (n, k): give them as labels.")
-    if kind == "label" and rows.labels is None:
-        raise UserError("a model conditional on labels needs them: give labels, or leave out --conditional.")
-    if kind == "label" and rows.labels is not None and bool((rows.labels < 0).any()):
+    if kind == COLUMNS and rows.columns is None:
+        instead = "real numbers (n, k) as labels" + ("" if rows.labels is None else ", or say --given label")
+        raise UserError(f"{rows.name} has no known columns, which the model is to be told: give {instead}.")
+    if kind == LABEL and rows.labels is None:
+        instead = "leave out --given" if rows.columns is None else "say --given columns"
+        raise UserError(f"{rows.name} has no labels, which the model is to be told: give some, or {instead}.")
+    if kind == LABEL and rows.labels is not None and bool((rows.labels < 0).any()):
         missing = int((rows.labels < 0).sum())
         raise UserError(
-            f"{missing:,} rows of {rows.name} have no label, which a conditional model needs: leave those rows out, or "
-            "learn from them with --recipe semi-supervised."
+            f"{missing:,} rows of {rows.name} have no label, which a model given labels needs: leave those rows out, "
+            "or learn from them with --recipe semi-supervised."
         )
 
 
