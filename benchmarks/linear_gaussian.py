@@ -42,7 +42,7 @@ def estimator_bias(samples: int) -> dict[str, float]:
     overrides += ["objective.warmup_steps=0"]
     settings = config.load_recipe("vector", overrides) | {"likelihood": {"name": "gaussian", "sigma": SIGMA}}
     model = config.build(settings, data.schema)[0].requires_grad_(False)
-    head = model.likelihood.head.linear
+    head = model.likelihood.only.head.linear
     weights, mean = head.weight.double().numpy(), head.bias.double().numpy()
     propose_widened_posterior(model.latent.posterior.linear, weights, mean)
     covariance = weights @ weights.T + SIGMA**2 * np.eye(DIMENSIONS)

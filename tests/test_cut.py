@@ -120,11 +120,13 @@ def model(request) -> Model:
 
 def as_run(model: Model, tmp_path) -> Run:
     """The model as the verbs know it; the configuration names the defaults, which nothing here reads further."""
-    return Run(model.requires_grad_(False), Schema.of(model.likelihood.field), config.DEFAULTS, {"seed": 0}, tmp_path)
+    return Run(
+        model.requires_grad_(False), Schema.of(model.likelihood.only.field), config.DEFAULTS, {"seed": 0}, tmp_path
+    )
 
 
 def rows(model: Model, n: int = ROWS) -> Tensor:
-    schema = Schema.of(model.likelihood.field)
+    schema = Schema.of(model.likelihood.only.field)
     drawn = torch.randn(n, schema.x.size, dtype=torch.float64)
     return drawn if schema.x.kind.levels is None else (drawn > 0).double()
 
@@ -134,7 +136,7 @@ def every_bit_vector() -> Tensor:
 
 
 def dataset(model: Model, values: Tensor) -> Dataset:
-    schema = Schema.of(model.likelihood.field)
+    schema = Schema.of(model.likelihood.only.field)
     return Dataset(values.to(getattr(torch, schema.x.dtype)), None, schema)
 
 
@@ -142,7 +144,7 @@ def ladder_law(model: Model) -> scipy.stats.multivariate_normal:
     """p(x): push mean and covariance of (z₁, z₂) through the linear maps, by numpy alone."""
     with torch.no_grad():
         parts = {name: p.numpy() for name, p in model.latent.named_parameters()}
-        head = model.likelihood.head.linear
+        head = model.likelihood.only.head.linear
         weight, bias = head.weight.numpy(), head.bias.numpy()
     descend, merge, prior = parts["descend.weight"], parts["merge.weight"], parts["prior.weight"][:BOTTOM]
     offset, scale = parts["prior.bias"][:BOTTOM], np.exp(parts["prior.bias"][BOTTOM:])
@@ -157,7 +159,7 @@ def test_step_trains(model, objective):
     """The loss, its Terms and a gradient for every parameter, through Model and Step as they are."""
     x = rows(model)
     noise = torch.randn(objective.samples, ROWS, model.latent.noise_size, dtype=torch.float64)
-    loss, terms = Step(model, objective)(Batch(x, x), noise, 0)
+    loss, terms = Step(model, objective)(Batch.of(x), noise, 0)
     loss.backward()
     assert terms.rate_nats.shape == (ROWS, len(model.latent.marginals(model.encoder(x, None), None)))
     torch.testing.assert_close(terms.elbo_nats, -terms.distortion_nats - terms.rate_nats.sum(-1))
@@ -168,7 +170,7 @@ def test_step_trains(model, objective):
 def test_every_verb_accepts_them(model, tmp_path):
     """Scores, parts, units, embeddings, reconstructions, decodings and samples keep their shapes."""
     run, data = as_run(model.float(), tmp_path), dataset(model, rows(model))
-    shape = (ROWS, model.likelihood.field.size)
+    shape = (ROWS, model.likelihood.only.field.size)
     assert estimate.log_likelihood(run, data, samples=4).nats.shape == (ROWS,)
     assert estimate.elbo_parts(run, data).unit_nats.shape == (model.latent.size,)
     assert estimate.active_units(run, data).shape == (model.latent.size,)
@@ -183,7 +185,7 @@ class TestLadder:
     def test_importance_weighted_log_likelihood_is_the_gaussian_marginals(self, ladder):
         x, samples = rows(ladder, 20), 20_000
         with torch.no_grad():
-            draw, decoded = ladder(Batch(x, x), torch.randn(samples, 20, TOP + BOTTOM, dtype=torch.float64))
+            draw, decoded = ladder(Batch.of(x), torch.randn(samples, 20, TOP + BOTTOM, dtype=torch.float64))
             log_weights = decoded.log_prob + draw.log_weight()
         found = torch.logsumexp(log_weights, 0) - math.log(samples)
         error = (log_weights - found).exp().std(0) / samples**0.5
@@ -240,7 +242,7 @@ class TestLadder:
             for kind in ("reparameterized", "doubly_reparameterized"):
                 ladder.zero_grad()
                 try:
-                    Step(ladder, Iwae(k=2, gradient=kind))(Batch(x, x), noise, 0)[0].backward()
+                    Step(ladder, Iwae(k=2, gradient=kind))(Batch.of(x), noise, 0)[0].backward()
                 except UserError:
                     assert kind == "doubly_reparameterized"
                     return

@@ -72,14 +72,14 @@ class Setup:
 
     def loss(self, x: Tensor | None = None, noise: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         x = self.x if x is None else x
-        return self.step(Batch(x, x, weight=weight), self.noise if noise is None else noise, STEP)[0]
+        return self.step(Batch.of(x)._replace(weight=weight), self.noise if noise is None else noise, STEP)[0]
 
     def value(self, **arguments: Tensor) -> float:
         with torch.no_grad():
             return float(self.loss(**arguments))
 
     def terms(self) -> Terms:
-        return self.step(Batch(self.x, self.x), self.noise, STEP)[1]
+        return self.step(Batch.of(self.x), self.noise, STEP)[1]
 
     def gradients(self, **arguments: Tensor) -> dict[str, Tensor]:
         self.step.zero_grad()
@@ -119,7 +119,7 @@ def test_one_draw_serves_several_objectives(setup, sections):
     both = [Iwae(k=4), Elbo(samples=4)]
 
     def gradients(*asked: Objective) -> list[Tensor]:
-        draw, decoded = case.model(Batch(case.x, case.x), case.noise)
+        draw, decoded = case.model(Batch.of(case.x), case.noise)
         losses = [objective(Scene(draw, decoded, STEP))[0] for objective in asked]
         return list(torch.autograd.grad(losses[-1].mean(), case.model.parameters(), allow_unused=True))
 
@@ -234,7 +234,7 @@ class TestBetaAndFreeBits:
         case = setup(Elbo(warmup_steps=10, beta=3))
         distortion, rate, _ = numpy_terms(case)
         at = torch.tensor(step) if as_tensor else step
-        loss, _ = case.step(Batch(case.x, case.x), case.noise, at)
+        loss, _ = case.step(Batch.of(case.x), case.noise, at)
         assert math.isclose(loss.detach(), (distortion + 3 * share * rate).mean(), rel_tol=1e-6)
 
     def test_free_bits_are_charged_in_full_and_give_the_encoder_no_rate_gradient(self, setup):
@@ -246,7 +246,7 @@ class TestBetaAndFreeBits:
     def test_free_bits_look_at_every_units_mean_over_the_batch(self, setup):
         """Of two units, with the free bits between their mean KLs, one pays its KL and the other the free bits."""
         case = setup(Elbo())
-        draw, _ = case.model(Batch(case.x, case.x), case.noise)
+        draw, _ = case.model(Batch.of(case.x), case.noise)
         units = draw.rates_nats()[0].mean(0).detach().numpy()
         freed = setup(Elbo(free_bits_nats=float(units.mean())))
         distortion, _, _ = numpy_terms(case)

@@ -474,7 +474,7 @@ def test_the_learning_rate_is_what_the_optimiser_uses(rampup):
     trained = trainer(batch_size=60, epochs=1, rampup_steps=rampup)
     before = tensors(trained)
     next(trained.epochs())
-    name = "model.likelihood.head.linear.bias"
+    name = "model.likelihood.x.head.linear.bias"
     moved = (tensors(trained)[name] - before[name]).abs()
     torch.testing.assert_close(moved, torch.full_like(moved, 0.01 / rampup), rtol=1e-3, atol=0)
 
@@ -484,9 +484,9 @@ def test_clipping_bounds_the_gradient():
     moved = []
     for clip_norm in (0.0, 1e-12):
         trained = trainer(batch_size=60, epochs=1, clip_norm=clip_norm)
-        before = tensors(trained)["model.likelihood.head.linear.bias"]
+        before = tensors(trained)["model.likelihood.x.head.linear.bias"]
         next(trained.epochs())
-        moved.append(float((tensors(trained)["model.likelihood.head.linear.bias"] - before).abs().max()))
+        moved.append(float((tensors(trained)["model.likelihood.x.head.linear.bias"] - before).abs().max()))
     assert moved[1] < 0.01 * moved[0]
 
 

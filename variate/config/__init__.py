@@ -1,8 +1,8 @@
 """Recipes → checked configuration → models. A recipe is TOML; its keys are the constructors' keyword arguments.
 
 Sections: ``data`` (binarize), ``encoder``, ``decoder``, ``latent``, ``posterior``, ``prior``, ``context``,
-``likelihood``, ``objective``, ``view`` (each a ``name`` and that class's keywords) and ``train``. Names come from the modules'
-``__all__``; there is no second list.
+``likelihood``, ``objective``, ``view`` (each a ``name`` and that class's keywords) and ``train``. Names come from the
+modules' ``__all__``; there is no second list.
 """
 
 from variate.config.build import build as build

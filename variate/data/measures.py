@@ -61,7 +61,7 @@ MEASURES: dict[str, Callable[[np.ndarray, list[Column]], Kind]] = {
 
 
 def _standardisation(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, standard deviation) of the known cells of every column; 0 and 1 of none, and a spread of 1 of a constant."""
+    """(mean, standard deviation) of every column's known cells; 0 and 1 of none, and a spread of 1 of a constant."""
     means, spreads = [], []
     for column in values.T:
         known = column[~np.isnan(column)]

@@ -1,7 +1,7 @@
 """Which rows validate: a seeded sixth, the last ones in time, or whole groups, as ``train.split`` says.
 
-Rows that resemble training rows because they were measured next to them, or on the same patient, would make a model look
-better than it is on new days and new patients.
+Rows that resemble training rows because they were measured next to them, or on the same patient, would make a model
+look better than it is on new days and new patients.
 """
 
 import numpy as np

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from variate.base.errors import UserError
-from variate.data.batch import Cells, Record
 from variate.data import columns as framed
+from variate.data.batch import Cells, Record
 from variate.data.columns import Column
 from variate.data.kinds import Category, Kind, spread_or_one
 from variate.data.layout import Layout, default_layout
@@ -236,7 +236,7 @@ class Schema:
         return {field.name: Cells(field.kind.units(known, torch.float64)) for field in self.given}
 
     def to_raw(self, units: dict[str, Tensor]) -> np.ndarray:
-        """Model units of some fields → raw rows (B, \*shape); NaN in the columns of a table that are not among them."""
+        """Model units of some fields → raw rows (B, \\*shape); NaN in a table's columns that are not among them."""
         if not self.table:
             return self.x.to_raw(units[self.x.name])
         rows = np.full((len(next(iter(units.values()))), *self.shape), np.nan)
@@ -351,8 +351,12 @@ def _is_array(schema: Schema) -> bool:
     names = [field.name for field in schema.fields]
     first, *others = schema.fields
     told = all(field.given and not field.at and not field.missing for field in others)
-    return names[0] == X and set(names[1:]) <= {LABEL, COLUMNS} and len(set(names)) == len(names) and told and (
-        not first.given and not first.at
+    return (
+        names[0] == X
+        and set(names[1:]) <= {LABEL, COLUMNS}
+        and len(set(names)) == len(names)
+        and told
+        and (not first.given and not first.at)
     )
 
 

@@ -6,7 +6,6 @@ conditions on any subset of cells are trained by the same mechanism.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from variate.base.errors import UserError
@@ -35,10 +34,11 @@ class Hide(View):
     So the posterior learns q(z | any subset of the cells), and stays what it was for whole rows (Ivanov et al. 2019,
     section 4.1, whose masks are drawn in the same way).
 
+    >>> import torch
     >>> whole = {"x": Cells(torch.ones(2, 3))}
     >>> hidden = Hide(rows=1.0)(whole, lambda size: torch.full((2, size), 0.5))
-    >>> hidden["x"].observed.all().item(), Hide(rows=0.0)(whole, lambda size: torch.zeros(2, size))["x"].units.sum().item()
-    (True, 6.0)
+    >>> hidden["x"].observed.all().item(), Hide(rows=0.0)(whole, lambda size: torch.zeros(2, size))["x"].units.sum()
+    (True, tensor(6.))
     """
 
     hides = True

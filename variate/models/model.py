@@ -50,7 +50,8 @@ class Decoded:
 
 
 class Model(nn.Module):
-    """reader, encoder, latent, decoder, likelihood; a context network, if conditional; a labelling, if z explains labels."""
+    """reader, encoder, latent, decoder, likelihood; a context network, if something is given, and a labelling, if z
+    explains labels."""
 
     def __init__(
         self,

@@ -95,7 +95,9 @@ def _resampled(log_weights: Tensor, n: int, seed: int) -> Tensor:
     return places[noise.permutation(seed, "resampled order", n=n)]
 
 
-def _decoded(run: Run, z: Tensor, wanted: list[Allowed], c: Tensor | None, told: Tensor | None, seed: int) -> np.ndarray:
+def _decoded(
+    run: Run, z: Tensor, wanted: list[Allowed], c: Tensor | None, told: Tensor | None, seed: int
+) -> np.ndarray:
     rows = []
     for chunk, start in enumerate(range(0, len(z), AT_ONCE)):
         parameters = run.model.decode(z[start : start + AT_ONCE].unsqueeze(1), c)
