@@ -25,6 +25,14 @@ Layout = Annotated[
         "DHW, DHWC or CDHW."
     ),
 ]
+Names = Annotated[
+    str | None,
+    Parameter(help="of a table without a heading: its columns' names, a,b,c or a file that has them."),
+]
+SchemaFile = Annotated[
+    Path | None,
+    Parameter(help="a TOML file that says what a table's columns are; `variate info DATA --out FILE.toml` writes it."),
+]
 Size = Annotated[str | None, Parameter(help="of a folder of images: height,width that they are brought to.")]
 Samples = Annotated[int, Parameter(help="draws per row for log p(x); more are tighter and slower.")]
 ScoringSeed = Annotated[int, Parameter(help="of the Monte-Carlo noise.")]

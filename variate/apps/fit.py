@@ -17,6 +17,7 @@ from variate import config, options
 from variate.base.console import say, silent
 from variate.base.errors import UserError, seed_number
 from variate.base.surroundings import apart
+from variate.data import table
 from variate.data.conditions import names_of
 from variate.data.dataset import Dataset
 from variate.data.fingerprint import fingerprint
@@ -50,47 +51,71 @@ def fit(
     levels: int | None = None,
     layout: str | None = None,
     resize: tuple[int, int] | None = None,
+    names: object = None,
+    schema: str | os.PathLike | None = None,
+    weight: object = None,
+    valid: object = None,
+    split: str | None = None,
     resume: bool = False,
     device: str = "auto",
     keeping: Keeping = Keeping(),  # noqa: B008 (frozen)
 ) -> Run:
     """Maximise the recipe's bound on the training rows; the weights of the best validation epoch are kept.
 
-    data: a named set ("mnist"), a path, an array or tensor (n, …), a PyTorch ``Dataset`` or a ``Dataset`` of
-    variate's; ``labels``, ``levels``, ``layout`` and ``resize`` as ``data.load`` takes them. A seeded sixth of the rows
-    is held out for validation; a named set's test part is never opened. ``out`` is the run folder; without it nothing
-    is written. ``given`` names what the model is told of every row, "label" or "columns": it learns p(x | given).
+    data: a named set ("mnist"), a path, an array or tensor (n, …), a data frame, a PyTorch ``Dataset`` or a ``Dataset``
+    of variate's; ``labels``, ``levels``, ``layout``, ``resize``, ``names``, ``schema`` and ``weight`` as ``data.load``
+    takes them. A seeded sixth of the rows is held out for validation, or as ``split`` says ("time", "time:COLUMN",
+    "group:COLUMN"), or other rows validate, ``valid``; a named set's test part is never opened. ``out`` is the run
+    folder; without it nothing is written. ``given`` names what the model is told of every row, "label", "columns" or
+    columns of a table: it learns p(x | given).
     ``overrides`` are ``section.key=value`` texts. ``modules``: one's own "encoder" and "decoder".
     ``keeping``: how often the state is saved, when to stop, logs and callbacks. Raises ``UserError`` for what the
     caller can mend, ``Interrupted`` after Ctrl-C, with the state saved so that ``resume`` goes on.
     """
     seed = seed_number(seed)
-    asked = Asked(recipe, names_of(given), epochs, tuple(overrides or ()))
-    read = {"levels": levels, "layout": layout, "resize": resize}
+    asked = Asked(recipe, names_of(given), epochs, tuple(overrides or ()), split)
+    read = {"levels": levels, "layout": layout, "resize": resize, "names": names, "schema": schema, "weight": weight}
+    if valid is not None and split is not None:
+        raise UserError("valid says which rows validate, and so does split: give one of both.")
     with joined(device) as group, silent(group.rank > 0):
         place = _Place(RunFolder(Path(out)) if out is not None else None, modules, group)
-        return _fit(place, data, labels, read, asked, seed, resume or place.was_restarted, keeping)
+        source = _Source(data, labels, read, valid)
+        return _fit(place, source, asked, seed, resume or place.was_restarted, keeping)
 
 
-def _fit(
-    place: "_Place",
-    data: object,
-    labels: object,
-    read: dict,
-    asked: Asked,
-    seed: int,
-    resume: bool,
-    keeping: Keeping,
-) -> Run:
+@dataclass(frozen=True)
+class _Source:
+    """Where the rows come from, as the caller says it."""
+
+    data: object
+    labels: object
+    read: dict
+    valid: object
+
+    def rows(self, given: tuple[str, ...], like: Schema | None = None) -> Dataset:
+        """All rows; of a table with the columns that the model is told of. ``like``: as they were in a saved run."""
+        if like is not None and like.table:
+            return load(self.data, self.labels, weight=self.read["weight"], like=like)
+        whole = load(self.data, self.labels, **self.read | ({} if like is None else _as_before(like)))
+        return table.told(whole, given) if whole.schema.table and given else whole
+
+    def valid_rows(self, like: Schema) -> Dataset | None:
+        """The rows that validate, where the caller says which."""
+        return None if self.valid is None else load(self.valid, part="test", like=like)
+
+
+def _fit(place: "_Place", source: _Source, asked: Asked, seed: int, resume: bool, keeping: Keeping) -> Run:
     """``fit`` in its place: a trainer, which is gone when the processes part."""
     with place.claimed(resume):
         if resume:
-            trainer, settings, whole, said = _resumed(place, data, labels, asked)
+            trainer, settings, whole, said = _resumed(place, source, asked)
         else:
-            whole = load(data, labels, **read)
-            settings = asked.settings(whole.split(seed)[0], place.modules)
+            whole = source.rows(asked.given)
+            valid = source.valid_rows(whole.schema)
+            settings = asked.settings(asked.parts(whole, valid, seed)[0], place.modules)
             whole = config.as_scored(settings, whole)
-            trainer, said = trainer_for(settings, whole, seed, place.group, place.modules), place.said(whole, seed)
+            trainer = trainer_for(settings, whole, seed, place.group, place.modules, valid)
+            said = place.said(whole, valid, seed)
         for schema in (whole.schema, trainer.train_data.schema):
             checkpoint.check_loadable(schema, whole.name)
         say(_announcement(whole, settings, trainer))
@@ -125,9 +150,10 @@ class _Place:
         folder = self.to_write
         return nullcontext() if folder is None else claimed(folder, resume, was_restarted())
 
-    def said(self, whole: Dataset, seed: int) -> dict[str, int | str]:
+    def said(self, whole: Dataset, valid: Dataset | None, seed: int) -> dict[str, int | str]:
         """What the states say of the run besides settings and schema: the rows, and how they are parted and drawn."""
-        return {"seed": seed} | ({"data": fingerprint(whole)} if self.to_write else {})
+        rows = {"data": whole} | ({} if valid is None else {"valid": valid})
+        return {"seed": seed} | ({name: fingerprint(some) for name, some in rows.items()} if self.to_write else {})
 
     def saved(self) -> tuple[dict, dict[str, dict], Schema]:
         """(captured state, settings, schema) of the run to go on with."""
@@ -145,20 +171,23 @@ class _Place:
 
 
 def _resumed(
-    place: _Place, data: object, labels: object, asked: Asked
+    place: _Place, source: _Source, asked: Asked
 ) -> tuple[train.Trainer, dict[str, dict], Dataset, dict[str, int | str]]:
     """The trainer of a saved run as it was, its settings and its rows, which have to be the same, and what is said."""
     captured, settings, schema = place.saved()
     path, seed = place.folder.path if place.folder else None, captured["numbers"]["seed"]
-    whole = config.as_scored(settings, load(data, labels, **_as_before(schema)))
+    whole = config.as_scored(settings, source.rows(asked.given, schema))
+    valid = source.valid_rows(whole.schema)
     if schema != whole.schema:
         raise UserError(f"{path} learns {schema.describe()}: resume it with the data it was started with.")
-    said = place.said(whole, seed)
-    if "data" in said and captured["numbers"].get("data", said["data"]) != said["data"]:  # the first states lack it
+    said, before = place.said(whole, valid, seed), captured["numbers"]
+    if "data" in said and before.get("data", said["data"]) != said["data"]:  # the first states lack it
         raise UserError(f"{whole.name} holds other rows than {path} learns: resume it with the data it started with.")
-    if asked.says_something and asked.settings(whole.split(seed)[0], place.modules) != settings:
+    if "data" in said and before.get("valid") != said.get("valid"):
+        raise UserError(f"{path} was validated by other rows: resume it with the same --valid, or without as it was.")
+    if asked.says_something and asked.settings(asked.parts(whole, valid, seed)[0], place.modules) != settings:
         raise UserError(f"{path} was made with other settings: --resume needs no options, or the same.")
-    trainer = trainer_for(settings, whole, seed, place.group, place.modules)
+    trainer = trainer_for(settings, whole, seed, place.group, place.modules, valid)
     if why := state.fault(trainer, captured):
         raise UserError(f"the state in {path} is damaged ({why}): start anew, without --resume and in another folder.")
     state.restore(trainer, captured)
@@ -261,6 +290,10 @@ def command(
     levels: options.Levels = None,
     layout: options.Layout = None,
     resize: options.Size = None,
+    names: options.Names = None,
+    schema: options.SchemaFile = None,
+    valid: str | None = None,
+    split: str | None = None,
     resume: bool = False,
     minutes: float | None = None,
     save_every: float = 60.0,
@@ -274,7 +307,8 @@ def command(
     Parameters
     ----------
     data
-        mnist, fashion-mnist or digits; an .idx[.gz], .npy or .npz file; or a folder of images or of .npy shards.
+        mnist, fashion-mnist or digits; a .csv or .parquet table; an .idx[.gz], .npy or .npz file; or a folder of
+        images, of .npy shards or of .parquet files.
     out
         the run folder to make.
     recipe
@@ -291,6 +325,10 @@ def command(
         of matrix products: auto takes bfloat16 or TF32 where the machine is made for it, highest is exact.
     set
         section.key=value, as in --set latent.size=16; may be given several times.
+    valid
+        other data that validates, instead of a sixth of the rows.
+    split
+        how that sixth is chosen: random, time (the last rows), time:COLUMN or group:COLUMN (whole groups).
     resume
         go on where a run in --out stopped, or was killed.
     minutes
@@ -309,7 +347,8 @@ def command(
     size = None if resize is None else parse_size(resize)
     overrides = set if precision == "auto" else [*set, f"train.precision={precision}"]
     asked = {"recipe": recipe, "given": given, "epochs": epochs, "overrides": overrides}
-    asked |= {"levels": levels, "layout": layout, "resize": size}
+    asked |= {"levels": levels, "layout": layout, "resize": size, "names": names, "schema": schema}
+    asked |= {"valid": valid, "split": split}
     asked["keeping"] = Keeping(save_every, math.inf if minutes is None else minutes, on_disk_full, tuple(log))
     try:
         run = fit(data, labels, out=out, seed=seed, device=device, resume=resume, **asked)

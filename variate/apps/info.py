@@ -1,13 +1,19 @@
 """Say what something is: a run, a model file, a data set, a folder of images."""
 
 import json
+import os
 from pathlib import Path
 
 from variate import options
 from variate.apps.fit import parse_size
+from variate.base.console import say
+from variate.base.errors import UserError
+from variate.base.files import check_writeable, write_atomic
 from variate.data import named
+from variate.data.columns import describe, to_toml
 from variate.data.dataset import Dataset
 from variate.data.load import load
+from variate.data.schema import Schema
 from variate.results import checkpoint
 from variate.results.checkpoint import Run
 
@@ -21,16 +27,20 @@ def info(
     levels: int | None = None,
     layout: str | None = None,
     resize: tuple[int, int] | None = None,
+    names: object = None,
+    schema: str | os.PathLike | None = None,
 ) -> dict:
     """What a run, or a data set, knows of itself.
 
     A ``Run``: data, schema, configuration, number of weights, where training stood. Anything that ``fit`` takes as
-    data: what ``fit`` would take it for, with the same ``labels``, ``levels``, ``layout`` and ``resize``: its schema,
-    its number of rows and how many of them each class has. Raises ``UserError`` for what ``fit`` would refuse.
+    data: what ``fit`` would take it for, with the same ``labels``, ``levels``, ``layout``, ``resize``, ``names`` and
+    ``schema``: its schema, its number of rows and how many of them each class has. Raises ``UserError`` for what
+    ``fit`` would refuse.
     """
     if isinstance(thing, Run):
         return _of_run(thing)
-    return _of_data(load(thing, labels, levels=levels, layout=layout, resize=resize))
+    read = {"levels": levels, "layout": layout, "resize": resize, "names": names, "schema": schema}
+    return _of_data(load(thing, labels, **read))
 
 
 def _of_run(run: Run) -> dict:
@@ -60,6 +70,9 @@ def command(
     levels: options.Levels = None,
     layout: options.Layout = None,
     resize: options.Size = None,
+    names: options.Names = None,
+    schema: options.SchemaFile = None,
+    out: Path | None = None,
     json_: options.AsJson = False,
 ) -> None:
     """Say what something is: a run, a model file, a data set, a folder of images.
@@ -67,18 +80,30 @@ def command(
     Parameters
     ----------
     thing
-        a run's folder or model file; or data: a named set, a file or a folder of images.
+        a run's folder or model file; or data: a named set, a file, a table or a folder of images.
+    out
+        of a table: a .toml file that says what its columns are, to be edited and given to fit as --schema.
     """
     if _is_run(thing):
         found = checkpoint.load(thing)
     else:
         size = None if resize is None else parse_size(resize)
-        found = load(thing, labels, levels=levels, layout=layout, resize=size)
+        found = load(thing, labels, levels=levels, layout=layout, resize=size, names=names, schema=schema)
     known = info(found)
+    if out is not None:
+        _write_schema(out, found.schema)
     if json_:
         print(json.dumps(dict(sorted(known.items()))))  # classes stay in their order
     else:
         print("\n".join(_run_lines(known, found) if isinstance(found, Run) else _data_lines(known, found)))
+
+
+def _write_schema(out: Path, schema: Schema) -> None:
+    if not schema.table or out.suffix != ".toml":
+        raise UserError(f"--out {out}: what a table's columns are is written as a .toml file, and of tables alone.")
+    check_writeable(out)
+    write_atomic(out, to_toml(schema.table).encode())
+    say(f"what the columns are is in {out}")
 
 
 def _is_run(thing: str) -> bool:
@@ -95,6 +120,7 @@ def _run_lines(known: dict, run: Run) -> list[str]:
     lines = [
         f"{known['path']}: model format {known['format']}, {known['weights']:,} weights",
         f"data: {known['data']}, {run.schema.describe()}",
+        *map(describe, run.schema.table),
         f"trained for {known['epoch']} epochs ({known['step']:,} steps), seed {known['seed']}",
     ]
     for section, values in run.config.items():
@@ -105,6 +131,7 @@ def _run_lines(known: dict, run: Run) -> list[str]:
 def _data_lines(known: dict, rows: Dataset) -> list[str]:
     part = "" if known["part"] == "all" else f":{known['part']}"
     lines = [f"{known['data']}{part}: {known['rows']:,} rows of {rows.schema.describe()}"]
+    lines += map(describe, rows.schema.table)
     if "classes" in known:
         counts = [f"{name} {count:,}" for name, count in list(known["classes"].items())[:20]]
         lines.append("rows of each class: " + ", ".join(counts) + (", …" if len(known["classes"]) > 20 else ""))

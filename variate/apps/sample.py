@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,32 +14,66 @@ from variate import options
 from variate.base.console import say
 from variate.base.errors import UserError, count_number, seed_number, suggest
 from variate.base.surroundings import apart
-from variate.data.conditions import CHOOSING, COLUMNS, LABEL, Span, parse
+from variate.data.conditions import CHOOSING, COLUMNS, LABEL, Condition, Span, of_mapping, parse
 from variate.data.known import class_name, infer_known, ordered
 from variate.data.schema import Schema
+from variate.data.table import outward
+from variate.data.telling import allowed, told_codes
 from variate.results import checkpoint, inference
 from variate.results.checkpoint import Run
+from variate.results.conditioned import sample_where
 from variate.show import outputs
-from variate.show.outputs import save_array, tell_gaps
+from variate.show.outputs import save_rows, tell_gaps
 
 __all__ = ["sample"]
 
 
 @apart()
-def sample(run: Run, n: int = 64, *, given: object = None, mean: bool = False, seed: int = 0) -> np.ndarray:
+def sample(run: Run, n: int = 64, *, given: object = None, mean: bool = False, seed: int = 0) -> Any:
     """n examples x ~ p(x | z, c), z ~ p(z | c), in the data's own shape and dtype; ``mean`` gives E[x | z, c].
 
     ``given``, c: a class, several, or "0..9", all classes from the one to the other, by their values where all are
     whole numbers; or the values of the known columns, (k,) or (m, k); or either under its name, {"label": …} or
-    {"columns": …}. The n rows go through them in turn. A model given labels that is not told draws them by their
+    {"columns": …}; of a table conditions on its columns, "sex=Female,age>=40" or {"sex": "Female", "age": ">=40"},
+    for which rows are weighted and drawn anew. The n rows go through classes and columns in turn; a table gives a
+    frame. A model given labels that is not told draws them by their
     frequency. Raises ``UserError`` for an unknown class or a model without a prior.
     """
     seed, n = seed_number(seed), count_number(n, "n")
+    return outward(_drawn(run, n, given, mean, seed), run.schema)
+
+
+def _drawn(run: Run, n: int, given: object, mean: bool, seed: int) -> np.ndarray:
+    """Raw rows."""
+    if run.schema.table:
+        return _of_table(run, n, given, mean, seed)
     context = None
     if given is not None:
         asked = parse_given(run, given)
         context = asked.repeat(-(-n // len(asked)), *[1] * (asked.dim() - 1))[:n]
     return inference.sample(run, n, context, seed, mean)
+
+
+def _of_table(run: Run, n: int, given: object, mean: bool, seed: int) -> np.ndarray:
+    """Rows under conditions: of columns that the model is told of, and of others."""
+    schema = run.schema
+    conditions = () if given is None else _conditions(given, schema.code_names)
+    names = {schema.code_names[at] for field in schema.given for at in field.at}
+    told = told_codes(tuple(one for one in conditions if one.name in names), schema)
+    wanted = allowed(tuple(one for one in conditions if one.name not in names), schema)
+    if wanted and mean:
+        raise UserError("means are of whole rows: ask for draws under these conditions, without --mean.")
+    if wanted:
+        return sample_where(run, n, wanted, told, seed)
+    return inference.sample(run, n, None if told is None else told.expand(n, -1), seed, mean)
+
+
+def _conditions(given: object, names: tuple[str, ...]) -> tuple[Condition, ...]:
+    if isinstance(given, str):
+        return parse(given, names)
+    if isinstance(given, Mapping):
+        return of_mapping(given, names)
+    raise UserError("given says conditions on columns, as in 'sex=Female,age>=40' or {'sex': 'Female'}.")
 
 
 def parse_given(run: Run, given: object) -> Tensor:
@@ -144,10 +178,10 @@ def command(
     n
         how many.
     out
-        .png, .npy, .npz or .csv.
+        .png, .npy, .npz or .csv; of a table .csv or .parquet.
     given
-        a class, a list 1,3,5 or a range 0..9 that the rows go through in turn, label=0..9 too; or the values of
-        the known columns.
+        a class, a list 1,3,5 or a range 0..9 that the rows go through in turn, label=0..9 too; the values of the
+        known columns; or conditions on a table's columns, as in "sex=Female,age>=40".
     mean
         the mean of p(x | z) instead of a draw from it.
     seed
@@ -156,9 +190,11 @@ def command(
     if condition is not None:
         raise UserError("--condition is now --given, as in --given 0..9.")
     trained = checkpoint.load(run)
-    outputs.check(out, outputs.ARRAYS, trained.schema)
-    values = sample(trained, n, given=given, mean=mean, seed=seed)
-    columns = len(parse_given(trained, given)) if given is not None else 0
-    save_array(out, values, trained.schema, columns if columns > 1 else None)
+    outputs.check_rows(out, trained.schema)
+    with apart():
+        values = _drawn(trained, count_number(n, "n"), given, mean, seed_number(seed))
+    columns = len(parse_given(trained, given)) if given is not None and not trained.schema.table else 0
+    save_rows(out, values, trained.schema, columns if columns > 1 else None)
     say(f"{n} {'means' if mean else 'draws'} in {out}")
-    tell_gaps(out, values)
+    if not trained.schema.table:
+        tell_gaps(out, values)

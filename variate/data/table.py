@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from variate.data.schema import Schema
 from variate.data.sources import frames
 from variate.data.sources.tables import TableFound, read_table
 
-__all__ = ["frame_of", "load", "rows_of", "told"]
+__all__ = ["frame_of", "load", "outward", "rows_of", "told"]
 
 
 def load(
@@ -28,7 +29,7 @@ def load(
     if frames.is_frame(data):
         found = TableFound(frames.as_polars(data), (), "frame")
     elif isinstance(data, str | os.PathLike) and Path(data).exists():
-        found = read_table(Path(data), names)
+        found = read_table(Path(data), _listed(names))
     else:
         return None
     if found is None:
@@ -37,6 +38,13 @@ def load(
         say(note)
     said = None if schema is None else framed.from_toml(Path(schema))
     return rows_of(found.frame, found.name, said, like)
+
+
+def _listed(names: Any) -> Any:
+    """The columns' names in "a,b,c", unless that is a file."""
+    if isinstance(names, str) and "," in names and not Path(names).exists():
+        return [name.strip() for name in names.split(",")]
+    return names
 
 
 def rows_of(frame: pl.DataFrame, name: str, said: dict[str, dict] | None = None, like: Schema | None = None) -> Dataset:
@@ -64,3 +72,8 @@ def told(rows: Dataset, names: Iterable[str]) -> Dataset:
     if set(wanted) == set(known):
         raise UserError("--given names every column: leave at least one to be learned.")
     return replace(rows, schema=table_schema(rows.some().values.numpy(), rows.schema.table, frozenset(wanted)))
+
+
+def outward(raw: np.ndarray, schema: Schema) -> Any:
+    """Raw rows as the user has them: an array, or a frame."""
+    return frame_of(raw, schema) if schema.table else raw

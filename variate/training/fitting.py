@@ -18,6 +18,7 @@ from variate.config.names import OWN
 from variate.data.conditions import COLUMNS, LABEL
 from variate.data.dataset import Dataset
 from variate.data.known import says_words
+from variate.data.schema import Schema
 from variate.models import start
 from variate.results import inference
 from variate.results.checkpoint import Run
@@ -28,7 +29,8 @@ __all__ = ["Asked", "Stream", "fit_prior", "snapshot", "trainer_for"]
 
 WEIGHT_BYTES, LEARNED_BYTES = 4, 20  # of a weight; with its gradient, Adam's two means and its average
 PRIOR_ROWS = 20_000  # codes that an autoencoder's prior is fitted to
-TOLD = (LABEL, COLUMNS)  # names that may be given
+TOLD = (LABEL, COLUMNS)  # names that may be given of an array
+FIELDS = "fields"  # the context network of a table
 UNSAVED = Path("unsaved", "model.safetensors")
 
 
@@ -40,14 +42,27 @@ class Asked:
     given: tuple[str, ...] = ()
     epochs: int | None = None
     overrides: tuple[str, ...] = ()
+    split: str | None = None
+
+    def parts(self, whole: Dataset, valid: Dataset | None, seed: int) -> tuple[Dataset, Dataset]:
+        """(the rows to learn from, those that validate)."""
+        return _parts(whole, valid, seed, self._said(whole.schema)["train"])
+
+    def _said(self, schema: Schema) -> dict[str, dict]:
+        """What the recipe and the overrides say, before the rows decide the rest."""
+        settings = config.load_recipe(self.recipe or config.default_recipe(schema), list(self.overrides))
+        if self.split is not None:
+            settings["train"]["split"] = self.split
+        return settings
 
     def settings(self, rows: Dataset, modules: dict[str, nn.Module] | None) -> dict[str, dict]:
         """The whole configuration, with everything that depends on the data decided."""
-        settings = config.load_recipe(self.recipe or config.default_recipe(rows.schema), list(self.overrides))
+        settings = self._said(rows.schema)
         for part, module in (modules or {}).items():
             settings[part] = {"name": OWN, "kind": type(module).__name__}
         if self.given:
-            settings["context"]["name"] = _context_of(self.given, settings["context"]["name"])
+            told = FIELDS if rows.schema.table else ", ".join(self.given)  # of other rows one thing alone is known
+            settings["context"]["name"] = _context_of(told, settings["context"]["name"])
         if self.epochs is not None:
             settings["train"] |= {"epochs": whole_number(self.epochs, "epochs"), "least_steps": 0}
         return config.resolve(settings, rows)
@@ -57,10 +72,13 @@ class Asked:
         return self != Asked()
 
 
-def _context_of(given: tuple[str, ...], said: str) -> str:
+def _parts(whole: Dataset, valid: Dataset | None, seed: int, training: dict) -> tuple[Dataset, Dataset]:
+    return whole.split(seed, training.get("split", "random")) if valid is None else whole.beside(valid)
+
+
+def _context_of(name: str, said: str) -> str:
     """The context network that is told what is given; ``said``: the recipe's."""
-    name = ", ".join(given)  # of rows that are no table, one thing alone is known
-    if name not in TOLD:
+    if name not in (*TOLD, FIELDS):
         raise UserError(f"given {name[:100]!r} is not one of {', '.join(TOLD)}{suggest(name[:100], TOLD)}.")
     if said not in ("none", name):
         raise UserError(f"the model is given {name}, but context.name={said}: say one of both.")
@@ -68,11 +86,18 @@ def _context_of(given: tuple[str, ...], said: str) -> str:
 
 
 def trainer_for(
-    settings: dict[str, dict], whole: Dataset, seed: int, group: Processes, modules: dict[str, nn.Module] | None
+    settings: dict[str, dict],
+    whole: Dataset,
+    seed: int,
+    group: Processes,
+    modules: dict[str, nn.Module] | None,
+    valid: Dataset | None = None,
 ) -> train.Trainer:
-    """A trainer with seeded weights; a seeded sixth of the rows is held out for validation."""
+    """A trainer with seeded weights; a sixth of the rows is held out for validation, unless others are given."""
     _check_known(settings, whole)
-    return _assembled(settings, *whole.split(seed), seed, group, modules)
+    if valid is not None:
+        valid = config.as_scored(settings, valid)
+    return _assembled(settings, *_parts(whole, valid, seed, settings["train"]), seed, group, modules)
 
 
 def _assembled(

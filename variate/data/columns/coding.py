@@ -11,7 +11,7 @@ from variate.data.columns.column import EXACT, Column
 from variate.data.columns.dtypes import family, steps_of, with_steps
 from variate.data.columns.grids import on_grid
 
-__all__ = ["cells_of", "codes", "codes_of", "frame", "inside", "spelled"]
+__all__ = ["cells_of", "code_of", "codes", "codes_of", "frame", "inside", "spelled"]
 
 LARGEST = 1e300
 
@@ -42,6 +42,11 @@ def frame(codes: np.ndarray, columns: Iterable[Column]) -> pl.DataFrame:
     kept = [column for column in columns if column.measure != "left out"]
     made = [cells_of(next(learned), column) if column.is_learned else _constants(len(codes), column) for column in kept]
     return pl.DataFrame([series.alias(column.name) for series, column in zip(made, kept, strict=True)])
+
+
+def code_of(column: Column, value: object) -> float:
+    """The code of one value, as people write it."""
+    return float(codes(pl.DataFrame({column.name: [value]}), [column])[0, 0])
 
 
 def codes_of(series: pl.Series, column: Column) -> np.ndarray | None:
