@@ -41,7 +41,7 @@ def frame(codes: np.ndarray, columns: Iterable[Column]) -> pl.DataFrame:
     learned = iter(np.asarray(codes, np.float64).T)
     kept = [column for column in columns if column.measure != "left out"]
     made = [cells_of(next(learned), column) if column.is_learned else _constants(len(codes), column) for column in kept]
-    return pl.DataFrame([series.alias(column.name) for series, column in zip(made, kept, strict=True)])
+    return pl.DataFrame({column.name: series for series, column in zip(made, kept, strict=True)})
 
 
 def code_of(column: Column, value: object) -> float:

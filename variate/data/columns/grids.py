@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["decimal_step", "finest_step", "lies_on", "on_grid"]
 
 PLACES = 6  # decimal grids are no finer than 1e-6
-FINEST, COARSEST = 1e-100, 1e100
+FINEST, COARSEST = 1e-280, 1e300  # steps
 _EXACT = 1 << 53
 
 
@@ -18,7 +18,7 @@ def on_grid(values: np.ndarray, step: float) -> np.ndarray:
     >>> on_grid(np.array([0.1 + 0.2, 12.3000001]), 0.1).tolist()
     [0.3, 12.3]
     """
-    _, digits, exponent = Decimal(repr(step)).as_tuple()
+    _, digits, exponent = Decimal(repr(step)).normalize().as_tuple()
     numerator, power = float("".join(map(str, digits))), int(exponent)
     with np.errstate(over="ignore"):
         steps = np.rint(values / step)
@@ -62,8 +62,8 @@ def finest_step(values: np.ndarray) -> float:
     largest = float(np.abs(values).max())
     spread = float((values / largest).std()) * largest
     step = _power_of_ten(gap)
-    return step if step >= 1e-9 * spread else _power_of_ten(spread) * 1e-6
+    return max(step if step >= 1e-9 * spread else _power_of_ten(spread) * 1e-6, FINEST)
 
 
 def _power_of_ten(number: float) -> float:
-    return float(f"1e{max(math.floor(math.log10(number)), -300)}")
+    return float(f"1e{math.floor(math.log10(number))}")

@@ -186,7 +186,7 @@ def _count(draft: Column, given: pl.Series, wish: Wish) -> Column:
     given = _whole_or_refuse(draft, given, "count")
     if given.min() < 0:  # pyright: ignore[reportOptionalOperand]
         raise UserError(f"column {draft.name!r} holds {given.min()}, which is no count: say another measure.")
-    return replace(draft, measure="count", base=0, low=0.0)
+    return replace(draft, measure="count")
 
 
 def _steps(draft: Column, given: pl.Series, wish: Wish) -> Column:
@@ -229,9 +229,8 @@ def _float_bins(draft: Column, given: pl.Series, wish: Wish) -> Column:
     if whole is not None and len(given) >= WHOLE_FROM:
         return _steps(draft, whole, wish)
     values = given.to_numpy().astype(draft.dtype.lower())
-    step = float(wish.get("step") or 0.0) or decimal_step(values)
-    column = replace(draft, measure="binned", base=0.0, step=step or finest_step(values.astype(np.float64)))
-    return replace(column, grid=bool(step) and lies_on(values, step))
+    step = float(wish.get("step") or 0.0) or decimal_step(values) or finest_step(values.astype(np.float64))
+    return replace(draft, measure="binned", base=0.0, step=step, grid=lies_on(values, step))
 
 
 def _as_whole(given: pl.Series) -> pl.Series | None:

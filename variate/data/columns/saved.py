@@ -86,12 +86,12 @@ def _is_number(column: Column) -> bool:
 
 
 def _is_binned(column: Column) -> bool:
-    least, greatest = (FINEST, COARSEST) if column.grid else (5e-324, LARGEST)
-    return least <= column.step <= greatest and _is_number(column)
+    return FINEST <= column.step <= COARSEST and _is_number(column)
 
 
 def _is_count(column: Column) -> bool:
-    return column.family in ("whole", "float") and column.base == 0 and column.low == 0.0 and _is_number(column)
+    known = column.family in ("whole", "float") and column.base == 0
+    return known and _is_number(column) and (column.low or 0.0) >= 0
 
 
 def _is_category(column: Column) -> bool:
