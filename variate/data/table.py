@@ -36,6 +36,8 @@ def load(
         return None
     for note in found.notes:
         say(note)
+    if like is not None:
+        found = found._replace(frame=_named_as_before(found.frame, like))
     said = None if schema is None else framed.from_toml(Path(schema))
     return rows_of(found.frame, found.name, said, like)
 
@@ -45,6 +47,13 @@ def _listed(names: Any) -> Any:
     if isinstance(names, str) and "," in names and not Path(names).exists():
         return [name.strip() for name in names.split(",")]
     return names
+
+
+def _named_as_before(frame: pl.DataFrame, like: Schema) -> pl.DataFrame:
+    """A table without a heading has the columns of the one that was learned, if it has as many."""
+    names = [column.name for column in like.table]
+    without = frame.columns == [f"c{place}" for place in range(1, len(names) + 1)]
+    return frame.rename(dict(zip(frame.columns, names, strict=True))) if without else frame
 
 
 def rows_of(frame: pl.DataFrame, name: str, said: dict[str, dict] | None = None, like: Schema | None = None) -> Dataset:
