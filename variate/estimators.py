@@ -28,11 +28,13 @@ from variate.base.console import silent
 from variate.base.errors import UserError
 from variate.base.surroundings import apart
 from variate.data.arrays import cells
-from variate.data.conditions import names_of
+from variate.data.conditions import COLUMNS, LABEL, names_of
 from variate.data.dataset import Dataset
 from variate.data.known import WORDS, number_of, says_words
 from variate.data.layout import infer_layout
 from variate.data.load import load
+from variate.data.sources import frames
+from variate.data.table import outward, told
 from variate.results import checkpoint, inference
 from variate.results.checkpoint import Run
 from variate.training.fitting import Asked, Stream
@@ -47,9 +49,12 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     run_: Run
     n_features_in_: int
+    feature_names_in_: np.ndarray
     _stream: Stream | None = None  # what partial_fit goes on with
     _recipe: str | None = None  # None: what suits the data
+    _tabular = True  # whether a frame is learned as a table
     _words = False  # whether the labels were words, which may spell numbers
+    _frame: Any = None  # a row of the frame that was learned from, whose library and types results have
 
     def __init__(
         self,
@@ -83,7 +88,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from the rows X: an array (n, …), a data frame, a named set, a path or a PyTorch ``Dataset``.
 
-        ``y``: a label or the known columns of every row, where ``given`` names it; ignored otherwise.
+        ``y``: a label or the known columns of every row, where ``given`` names it; ignored otherwise. A data frame is a
+        table with columns of any kind, of which cells may be missing, as NaN says in an array.
         """
         rows = self._rows(X, y, reset=True)
         seed = self._seed()
@@ -125,7 +131,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def fit_transform(self, X: Any, y: Any = None, **unused: Any) -> np.ndarray:
         """The posterior means of the rows that are learned from: of a named set its training part."""
         self.fit(X, y)
-        return self._means(X, y if self.given else None, part="train")
+        return self._means(X, y if self._learned_from_y() else None, part="train")
 
     @apart()
     def inverse_transform(self, Z: Any, given: Any = None) -> np.ndarray:
@@ -141,13 +147,13 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         context = None
         if self.run_.conditional:
             context = self._context(given, len(codes))
-        return inference.decode(self._applied, torch.from_numpy(codes), context)
+        return self._as_given(inference.decode(self._applied, torch.from_numpy(codes), context))
 
     def reconstruct(self, X: Any, y: Any = None) -> np.ndarray:
         """The rows decoded from their posterior means, in the data's own shape and dtype."""
         rows = self._known_rows(X, y)
         with silent(not self.verbose):
-            return inference.reconstruct(self._applied, rows)
+            return self._as_given(inference.reconstruct(self._applied, rows))
 
     def sample(
         self, n_samples: int | None = None, given: Any = None, *, mean: bool = False, seed: int = 0
@@ -160,9 +166,10 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         check_is_fitted(self)
         n = n_samples
         if n is None:
-            n = 1 if given is None else len(parse_given(self.run_, given))
+            n = 1 if given is None or self.run_.schema.table else len(parse_given(self.run_, given))
         with silent(not self.verbose):
-            return sample(self._applied, n, given=given, mean=mean, seed=seed)
+            drawn = sample(self._applied, n, given=given, mean=mean, seed=seed)
+        return drawn if self._frame is None else frames.like(drawn, self._frame)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the model file: safetensors and JSON, whole or not at all."""
@@ -182,14 +189,18 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         own = modules or {}
         estimator = cls(**_asked(run), encoder=own.get("encoder"), decoder=own.get("decoder"))
         estimator._words = WORDS.items() <= run.info.items()
-        if run.schema.x.layout == "F":
+        if run.schema.table:
+            estimator.feature_names_in_ = np.array([column.name for column in run.schema.table], object)
+            estimator.n_features_in_ = len(run.schema.table)
+        elif run.schema.are_vectors:
             estimator.n_features_in_ = run.schema.x.shape[0]
         return estimator._fitted(run)
 
     # ------------------------------------------------------------------------------------------ between both worlds
 
     def _rows(self, X: Any, y: Any, reset: bool) -> Dataset:
-        wants_y = self._wants_y() if reset else self.run_.conditional or self.run_.model.labelling is not None
+        tabular = self._is_table(X, reset)
+        wants_y = not tabular and (self._wants_y() if reset else self._learned_from_y())
         if wants_y and y is None and not _brings_its_own(X):
             raise UserError("requires y to be passed, but the target y is None: the model learns from it.")
         known = y if wants_y else None
@@ -197,8 +208,25 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             return load(self._checked(X, reset), known, like=self.run_.schema)
         given = {} if isinstance(X, Dataset) else {"levels": self.levels, "layout": self.layout}
         rows = load(self._checked(X, reset), known, **given)
-        self._words = rows.words
-        return rows
+        self._words, self._frame = rows.words, X[:1] if tabular else None
+        return told(rows, names_of(self.given)) if tabular and self.given else rows
+
+    def _learned_from_y(self) -> bool:
+        return self.run_.conditional and not self.run_.schema.table or self.run_.model.labelling is not None
+
+    def _is_table(self, X: Any, reset: bool) -> bool:
+        """Whether a frame is a table, column by column, rather than rows of numbers beside labels."""
+        if not frames.is_frame(X):
+            return False
+        if not reset:
+            return bool(self.run_.schema.table)
+        plain = self.levels is None and self.layout is None and self._tabular
+        return plain and not {LABEL, COLUMNS} & set(names_of(self.given)) and not self._explains_labels()
+
+    def _as_given(self, raw: np.ndarray) -> Any:
+        """Raw rows as the rows that were learned from: an array, or a frame of the same library and types."""
+        found = outward(raw, self.run_.schema)
+        return found if self._frame is None else frames.like(found, self._frame)
 
     def _known_rows(self, X: Any, y: Any, part: str = "test") -> Dataset:
         check_is_fitted(self)
@@ -214,6 +242,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Arrays and frames as scikit-learn wants them checked; what ``load`` alone knows, as it is."""
         if _brings_its_own(X):
             return X
+        if self._is_table(X, reset):
+            return validate_data(self, X, reset=reset, skip_check_array=True)  # pyright: ignore[reportArgumentType]
         if hasattr(X, "columns"):  # a frame, whose names scikit-learn keeps
             if len(set(X.columns)) < len(X.columns):
                 raise UserError("two columns of the data have the same name: rename one of them.")
@@ -221,6 +251,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         elif not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
             X = cells(X)
         checks = {"reset": reset, "dtype": "numeric", "allow_nd": True, "ensure_min_samples": 2 if reset else 1}
+        checks["ensure_all_finite"] = "allow-nan"
         return validate_data(self, X, **checks)  # pyright: ignore[reportArgumentType] (a stub's)
 
     def _context(self, given: Any, n: int) -> Tensor:
@@ -233,7 +264,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _wants_y(self) -> bool:
         """Whether a fit learns from labels or columns: as what is given, or by a recipe that explains labels."""
-        return bool(self.given) or self._explains_labels()
+        return bool({LABEL, COLUMNS} & set(names_of(self.given))) or self._explains_labels()
 
     def _explains_labels(self) -> bool:
         """Whether the model, or the one that would be fitted, predicts labels."""
@@ -312,6 +343,7 @@ class VAE(_Estimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
         if self._predicts():
             tags.estimator_type, tags.classifier_tags, tags.target_tags.required = "classifier", ClassifierTags(), True
         return tags
@@ -349,7 +381,7 @@ class VAE(_Estimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of ``score_samples``: what a search over parameters maximises."""
-        return float(self.score_samples(X, y if self.given else None).mean())
+        return float(self.score_samples(X, y if self._learned_from_y() else None).mean())
 
 
 class Autoencoder(_Estimator):
@@ -363,6 +395,7 @@ class Autoencoder(_Estimator):
     """
 
     _recipe = "autoencoder"
+    _tabular = False  # squared errors are of numbers alone
 
     def score(self, X: Any, y: Any = None) -> float:
         """−‖x − f(g(x))‖² per value in model units, averaged over the rows: higher is better."""
@@ -392,11 +425,14 @@ def _asked(run: Run) -> dict[str, Any]:
         epochs = training["epochs"]
         overrides = [text for text in overrides if not text.startswith(("train.epochs=", "train.least_steps="))]
     schema = run.schema
+    given = run.config["context"]["name"] if run.conditional else None
+    if schema.table:
+        given = ",".join(schema.code_names[at] for field in schema.given for at in field.at) or None
     obvious = schema.x.kind.levels == {"bool": 2, "uint8": 256}.get(schema.x.dtype) or schema.x.kind.divisor > 1
     return {
         "latent_dim": latent_dim,
         "recipe": None if recipe == usual else recipe,
-        "given": run.config["context"]["name"] if run.conditional else None,
+        "given": given,
         "epochs": epochs,
         "overrides": tuple(overrides),
         "levels": None if obvious else schema.x.kind.levels,

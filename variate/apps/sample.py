@@ -78,11 +78,21 @@ def _conditions(given: object, names: tuple[str, ...]) -> tuple[Condition, ...]:
 
 def parse_given(run: Run, given: object) -> Tensor:
     """What the user says is given → context (m,) or (m, k) that the model knows."""
+    if run.schema.table:
+        return _told(run, given)
     if not run.conditional:
         raise UserError("the model is told nothing, so it takes no --given: train one with fit --given label.")
     if isinstance(given, Mapping):
         given = _under_its_name(given, LABEL if run.labelled else COLUMNS)
     return _classes(run.schema, given) if run.labelled else _columns(run.schema, given)
+
+
+def _told(run: Run, given: object) -> Tensor:
+    """The codes (1, W) of the columns that a model of a table is told of."""
+    told = told_codes(_conditions(given, run.schema.code_names), run.schema)
+    if told is None:
+        raise UserError("the model is told nothing of its codes: leave out what is given.")
+    return told
 
 
 def _under_its_name(given: Mapping, name: str) -> object:

@@ -5,7 +5,7 @@ import json
 
 from variate.config.names import OWN, registries
 from variate.config.recipes import load_recipe, recipes
-from variate.config.suited import auto_networks, beta, latent_section, model_schema, network_for
+from variate.config.suited import auto_networks, beta, joint_section, latent_section, model_schema, network_for
 from variate.config.training import Training
 from variate.data.schema import Schema
 from variate.models.likelihoods import defaults
@@ -41,7 +41,8 @@ def _as_left_open(recipe: dict[str, dict], settings: dict[str, dict], schema: Sc
     chosen["latent"]["size"] = latent_section(settings | {"latent": left}, schema)["size"]
     law = settings["likelihood"]
     if recipe["likelihood"].get("name") == "auto":
-        if defaults.may_be_default(law, model_schema(settings, schema).x, starts_principal):
+        scored = model_schema(settings, schema).x
+        if law == joint_section(schema) or not schema.table and defaults.may_be_default(law, scored, starts_principal):
             chosen["likelihood"] = law
     suitable = {"beta": beta(schema)} | ({"warmup_steps": 0} if starts_principal else {})
     objective = recipe["objective"]

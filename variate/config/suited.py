@@ -25,6 +25,7 @@ __all__ = [
     "as_scored",
     "auto_networks",
     "beta",
+    "joint_section",
     "latent_section",
     "may_start_principal",
     "model_schema",
@@ -60,10 +61,11 @@ def latent_section(config: dict[str, dict], schema: Schema) -> dict:
 
 
 def may_start_principal(config: dict[str, dict], schema: Schema) -> bool:
-    """Whether features end with what the networks read, no column goes without a latent, the code has a law that is
-    learned, and the values have a location."""
+    """Whether features end with what the networks read, which has no holes, no column goes without a latent, the code
+    has a law that is learned, and the values have a location."""
     size = config["latent"].get("size")
-    enough = isinstance(size, int) and size >= schema.x.size
+    whole = not schema.table and not schema.x.missing
+    enough = whole and isinstance(size, int) and size >= schema.x.size
     name = config["likelihood"].get("name")
     law = registry(likelihoods, Likelihood).get(str(name))
     located = (
@@ -78,8 +80,7 @@ def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
     """What suits the values, with the numbers that suit the rows."""
     said = config["likelihood"]
     if rows.schema.table:
-        laws = {field.name: defaults.name_for(field) for field in rows.schema.explained}
-        return {"name": JOINT} | laws | {key: value for key, value in said.items() if key != "name"}
+        return joint_section(rows.schema) | {key: value for key, value in said.items() if key != "name"}
     if said.get("name") == "auto":
         chosen = defaults.default_for(model_schema(config, rows.schema).x, rows.values)
         if config["latent"].get("start") == "principal":
@@ -87,6 +88,13 @@ def _likelihood(config: dict[str, dict], rows: Dataset) -> dict:
         said = chosen | {key: value for key, value in said.items() if key != "name"}
     law = registry(likelihoods, Likelihood).get(str(said.get("name")))
     return (law.suited(lambda: _units_of(rows)) if law else {}) | said
+
+
+def joint_section(schema: Schema) -> dict:
+    """The likelihood section that suits a table; nothing for an array."""
+    if not schema.table:
+        return {}
+    return {"name": JOINT} | {field.name: defaults.name_for(field) for field in schema.explained}
 
 
 def _units_of(rows: Dataset) -> Tensor:
