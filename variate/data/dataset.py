@@ -126,6 +126,14 @@ class Dataset:
         return replace(self, schema=schema), replace(valid, schema=schema, part="validation")
 
     @property
+    def mean_log_volume_nats(self) -> float:
+        """What the mean log-density of these rows in model units lacks to be one in raw units."""
+        if not any(field.missing and not field.kind.is_mass for field in self.schema.explained):
+            return self.schema.log_volume_nats
+        parts = [self.schema.log_volumes_nats(batch.target) for batch in self.batches(VALUES_AT_ONCE)]
+        return float(torch.cat(parts).mean())
+
+    @property
     def mean_weight(self) -> float:
         """Of a row, 1 without weights."""
         return 1.0 if self.weights is None else float(self.weights.double().mean())

@@ -84,10 +84,11 @@ class Field:
 
     @property
     def log_volumes_nats(self) -> np.ndarray:
-        """The same for every column of vectors, (d,)."""
+        """The same of every value, (\\*tensor_shape)."""
         if self.kind.is_mass:
-            return np.zeros(self.size)
-        return -np.log(np.broadcast_to(spread_or_one(self.kind.scale), (self.size,)))
+            return np.zeros(self.tensor_shape)
+        scale = np.reshape(spread_or_one(self.kind.scale), (-1, *[1] * (len(self.tensor_shape) - 1)))
+        return -np.log(np.broadcast_to(scale, self.tensor_shape))
 
     def to_tensor(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Raw rows (B, \\*shape) as stored → model units (B, \\*tensor_shape), on the device of ``raw``."""
@@ -226,6 +227,18 @@ class Schema:
     def log_volume_nats(self) -> float:
         """What a log-density of all of them in model units lacks to be one in raw units."""
         return sum(field.log_volume_nats for field in self.explained)
+
+    def log_volumes_nats(self, target: Record) -> Tensor:
+        """The same of every row's observed cells, (B,), in double precision."""
+        found = []
+        for field in self.explained:
+            units, observed = target[field.name]
+            whole = torch.full((len(units),), field.log_volume_nats, dtype=torch.float64, device=units.device)
+            if observed is not None and not field.kind.is_mass:
+                each = torch.from_numpy(field.log_volumes_nats).to(units.device)
+                whole = (observed * each).flatten(1).sum(1)
+            found.append(whole)
+        return torch.stack(found).sum(0)
 
     def told(self, known: Tensor | None, dtype: torch.dtype = torch.float32) -> Record | None:
         """What is given, as it is kept, → a record: classes (n,), real columns (n, k), or codes of a table (n, W)."""

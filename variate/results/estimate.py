@@ -40,6 +40,7 @@ DECODED_AT_ONCE = 500  # rows × samples in memory at a time, at most
 PILOT_SAMPLES = 4
 NEGLIGIBLE_NATS = 15.0  # a label this far below the best one adds less than 1e-6 nats to log p(x)
 ROWS = 50  # at a time, at most
+DEFENDED = 4  # one in so many draws of z is from the prior, where q may miss a mode
 FEW_EFFECTIVE = 3  # samples, below which an estimate rests on one or two draws
 
 
@@ -118,11 +119,33 @@ def _log_weights(run: Run, batch: Batch, keys: list[bytes], samples: int, key: t
     features = model.read(batch.input, c)
     draws = noise.row_normal(key[0], repr(key[1:]), keys, (samples, model.latent.noise_size)).to(features)
     at_once = max(1, rows_at_once(run, DECODED_AT_ONCE) // len(keys))
+    defended = samples // DEFENDED if _may_miss_modes(run) else 0
     parts = []
-    for start in range(0, samples, at_once):
-        draw = model.latent.infer(features, c, draws[start : start + at_once])
-        parts.append((model.judge(draw.code, c, batch).log_prob + draw.log_weight()).double())
+    for some, from_prior in ((draws[: samples - defended], False), (draws[samples - defended :], True)):
+        for part in some.split(at_once) if len(some) else ():
+            code, log_weight = _weighed(run, features, c, part, from_prior, defended / samples)
+            parts.append((model.judge(code, c, batch).log_prob + log_weight).double())
     return torch.cat(parts)
+
+
+def _may_miss_modes(run: Run) -> bool:
+    """Whether rows may have holes: what is known of one may fit several modes of the prior, of which q has one."""
+    return any(field.missing for field in run.schema.explained) and len(run.model.latent.cells) == 1
+
+
+def _weighed(
+    run: Run, features: Tensor, c: Tensor | None, draws: Tensor, from_prior: bool, share: float
+) -> tuple[Tensor, Tensor]:
+    """(code, log p(z) − log r(z)) of draws from r = (1 − share) q + share p, those of one part of it (n, B): the
+    balance heuristic (Veach & Guibas 1995, eq. 14). Without a share r is q."""
+    draw = run.model.latent.infer(features, c, draws)
+    if not share:
+        return draw.code, draw.log_weight()
+    (group,) = draw.groups
+    assert group.q is not None and group.p is not None
+    z = run.model.latent.generate(c, draws) if from_prior else group.z
+    log_q, log_p = group.q.log_prob(z), group.p.log_prob(z)
+    return z, log_p - torch.logaddexp(log_q + math.log(1 - share), log_p + math.log(share))
 
 
 def _log_mean(log_weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,16 +192,18 @@ def _over_rows(
     """``estimate`` gives (log mean, relative variance) pairs for a batch; one ``LogLikelihood`` for each of them."""
     _refuse_deterministic(run)
     run, data = exact(run), matching(run, data, given)
-    gathered, all_keys = Gathered(len(data)), list[bytes]()
+    gathered, all_keys, volumes = Gathered(len(data)), list[bytes](), Gathered(len(data))
     with Progress("Estimating log p", len(data), unit="rows") as bar:
         for index, kept in chunks(len(data), rows_at_once(run, ROWS)):
             keys = data.keys(index)
-            pairs = estimate(run, data.batch(index, run.binarize, dtype=run.dtype), keys)
+            batch = data.batch(index, run.binarize, dtype=run.dtype)
+            pairs = estimate(run, batch, keys)
+            volumes.add(data.schema.log_volumes_nats(batch.target)[:kept])
             gathered.add(*[part[:kept] for pair in pairs for part in pair])
             all_keys += keys[:kept]
             bar.advance(kept)
     columns, alike = zip(gathered.columns[::2], gathered.columns[1::2], strict=True), _alike(all_keys)
-    volume = run.schema.log_volume_nats
+    (volume,) = volumes.columns
     return [LogLikelihood(nats + volume, variance.sqrt(), samples, alike) for nats, variance in columns]
 
 
@@ -274,7 +299,7 @@ def elbo_parts(run: Run, data: Dataset, seed: int = 0) -> Parts:
             draws = noise.row_normal(seed, "elbo", data.keys(index), (1, run.model.latent.noise_size)).to(run.dtype)
             draw, decoded = run.model(batch, draws)
             rates = torch.cat(draw.rates_nats(), dim=-1)[:kept]
-            distortion = -decoded.log_prob[0, :kept].double() - run.schema.log_volume_nats
+            distortion = (-decoded.log_prob[0].double() - data.schema.log_volumes_nats(batch.target))[:kept]
             rate = rates.double().sum(-1)
             parts.add(-distortion - rate, distortion, rate, _unit_nats(run, batch)[:kept].double())
             bar.advance(kept)

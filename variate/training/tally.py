@@ -93,9 +93,10 @@ def total_terms(terms: Terms, rows: int | None = None) -> tuple[list[str], Tenso
     return list(known), torch.stack([v if v.dim() == 1 else v.sum(-1) for v in known.values()])[:, :rows].sum(-1)
 
 
-def in_raw_units(terms: dict[str, float], schema: Schema) -> dict[str, float]:
+def in_raw_units(terms: dict[str, float], schema: Schema, log_volume_nats: float | None = None) -> dict[str, float]:
     """Densities of standardised values → of the values as they were given; the ELBO in bits/dim beside it."""
-    raw = {name: mean + SIGNS.get(name, 0) * schema.log_volume_nats for name, mean in terms.items()}
+    volume = schema.log_volume_nats if log_volume_nats is None else log_volume_nats
+    raw = {name: mean + SIGNS.get(name, 0) * volume for name, mean in terms.items()}
     if "elbo_nats" in raw:
         raw["elbo_bits_per_dim"] = -raw["elbo_nats"] / (schema.size * math.log(2))
     return raw

@@ -130,6 +130,7 @@ class Trainer:
         each = self.batch_size * self.step_module.objective.samples / (self.group.count * self.training.accumulate)
         known = self.device.type == "cpu" and not self.own_networks  # what a weight of one's own is used for is not
         self.most_threads = threads.worth(self.parameters, math.ceil(each)) if known else math.inf
+        self.volumes = self.train_data.mean_log_volume_nats, self.valid_data.mean_log_volume_nats
         self.differentiated = self.group.wrap(self.step_module, self._leaves_parameters_unused)
         self.start: dict | None = None  # what the epoch under way began with
         self.on_steps: Callable[[dict], None] | None = None  # told the means of every few steps
@@ -350,7 +351,7 @@ class Trainer:
     def _look(self, outcomes: list[Outcome], bar: Progress) -> None:
         """Settle the last steps, move the bar, tell who listens."""
         fresh = self._settle(outcomes)
-        told = in_raw_units(means(fresh), self.train_data.schema)
+        told = in_raw_units(means(fresh), self.train_data.schema, self.volumes[0])
         shown = "bound_nats" if "bound_nats" in told else "squared_error"
         bar.advance(self.step - bar.done, **{shown: f"{told[shown]:.2f}" if fresh["rows"] else "none, steps skipped"})
         if self.on_steps is not None:
@@ -385,7 +386,7 @@ class Trainer:
 
     def _end_of_epoch(self) -> dict:
         """Validate the averaged weights; the record of the epoch that just ended."""
-        train = in_raw_units(self.tally.end_epoch(), self.train_data.schema)
+        train = in_raw_units(self.tally.end_epoch(), self.train_data.schema, self.volumes[0])
         valid, left_out = self._validated()
         improved = self._is_best(valid, left_out)
         if improved:
@@ -441,7 +442,7 @@ class Trainer:
         *found, missing = self.group.total([*totals.tolist(), float(len(left_out))])
         rows = len(self.valid_data) - int(missing)
         terms_of_rows = means(dict(zip(names, found, strict=True)) | {"rows": rows})
-        return in_raw_units(terms_of_rows, self.train_data.schema), int(missing)
+        return in_raw_units(terms_of_rows, self.train_data.schema, self.volumes[1]), int(missing)
 
     def restart_from(self, model: Model, objective: Objective | None) -> None:
         """Go on with another model's weights, and its objective's, with moments and averages of their own."""
