@@ -1,17 +1,17 @@
 """A frame → the codes of its columns, float64, and back, exactly."""
 
 from collections.abc import Iterable
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
 
 from variate.base.errors import UserError, suggest
-from variate.data.columns.arriving import inside, refuse
 from variate.data.columns.column import EXACT, Column
-from variate.data.columns.dtypes import family, with_steps
+from variate.data.columns.dtypes import family, steps_of, with_steps
 from variate.data.columns.grids import on_grid
 
-__all__ = ["cells_of", "code_of", "codes", "codes_of", "frame", "spelled"]
+__all__ = ["cells_of", "code_of", "codes", "codes_of", "frame", "inside", "spelled"]
 
 LARGEST = 1e300
 
@@ -54,12 +54,10 @@ def codes_of(series: pl.Series, column: Column) -> np.ndarray | None:
     given = inside(series, column)
     if column.measure == "constant":
         other = given != column.value
-        if other.any():
-            refuse(series, other, column, f"but only {constant_shown(column)} was seen in training")
-        return None
+        return _refuse(given, other, column, f"but only {column.value!r} was seen in training") if other.any() else None
     if column.measure == "category":
-        return _level_codes(series, given, column)
-    return (_float_codes if column.family == "float" else _whole_codes)(series, given, column)
+        return _level_codes(given, column)
+    return (_float_codes if column.family == "float" else _whole_codes)(given, column)
 
 
 def cells_of(codes: np.ndarray, column: Column) -> pl.Series:
@@ -91,10 +89,105 @@ def _found(frame: pl.DataFrame, column: Column) -> pl.Series:
     return frame[column.name]
 
 
+# ---- cells as they come → Int128 steps, float64, words or truth values ----
+
+
+def inside(series: pl.Series, column: Column) -> pl.Series:
+    """The cells as the column's own family of types: Int128 of what has steps, Float64, String, Boolean."""
+    target, source = column.family, family(series.dtype)
+    if series.null_count() == len(series):
+        return pl.Series([None] * len(series), dtype=_INSIDE[target])
+    if (source, target) not in _WAYS:
+        raise UserError(
+            f"column {column.name!r} has the type {series.dtype}, but in training it was {column.dtype}: convert it."
+        )
+    made = _WAYS[source, target](series, column.type)
+    lost = made.is_null() & series.is_not_null()
+    if source == "float":
+        lost &= ~series.is_nan().fill_null(False)
+    if lost.any():
+        _refuse(series, lost, column, f"which is no {column.dtype} as the column was in training: correct it")
+    return made
+
+
+def _as_floats(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    return series.cast(pl.Float64, strict=False).fill_nan(None)
+
+
+def _as_whole(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Numbers that are whole; null of others."""
+    whole = series.cast(pl.Int128, strict=False)
+    exact = whole.cast(pl.Float64) == series.cast(pl.Float64)
+    return whole.set(~exact.fill_null(False), None)
+
+
+def _words_as_whole(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    said = series.cast(pl.String)
+    whole = said.cast(pl.Int128, strict=False)
+    return whole.fill_null(_as_whole(said.cast(pl.Float64, strict=False), dtype))
+
+
+def _as_decimals(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Numbers → whole steps of the decimals; null of what has more places."""
+    wide = series.cast(pl.Decimal(38, dtype.scale), strict=False)  # pyright: ignore[reportAttributeAccessIssue]
+    exact = wide.cast(pl.Float64) == series.cast(pl.Float64, strict=False)
+    return steps_of(wide).set(~exact.fill_null(False), None)
+
+
+def _as_times(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Dates or times of another resolution → steps of this one; null of what does not lie on them."""
+    if series.dtype == dtype:
+        return steps_of(series)
+    if _clock(series.dtype) != _clock(dtype):
+        return pl.Series([None] * len(series), dtype=pl.Int128)
+    made = series.cast(dtype, strict=False)
+    return steps_of(made).set((made.cast(series.dtype, strict=False) != series).fill_null(True), None)
+
+
+def _clock(dtype: pl.DataType) -> tuple[str, bool]:
+    """What can be compared: days and moments with each other, with a time zone or without."""
+    moments = isinstance(dtype, pl.Date | pl.Datetime)
+    return "moment" if moments else str(type(dtype)), getattr(dtype, "time_zone", None) is not None
+
+
+def _words_as_times(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    said = series.cast(pl.String)
+    if isinstance(dtype, pl.Datetime):
+        made = said.str.to_datetime(time_unit=dtype.time_unit, time_zone=dtype.time_zone, strict=False)
+    elif isinstance(dtype, pl.Date):
+        made = said.str.to_date(strict=False)
+    else:
+        made = said.str.to_time(strict=False) if isinstance(dtype, pl.Time) else said.cast(pl.Null, strict=False)
+    return steps_of(made)
+
+
+def _words_as_truth(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    lower = series.cast(pl.String).str.to_lowercase()
+    return lower.replace_strict(["false", "true"], [False, True], default=None, return_dtype=pl.Boolean)
+
+
+_NUMBERS = ("whole", "float", "decimal")
+_INSIDE = {"whole": pl.Int128, "float": pl.Float64, "decimal": pl.Int128, "time": pl.Int128}
+_INSIDE |= {"words": pl.String, "truth": pl.Boolean}
+_WAYS = {
+    **{(source, "float"): _as_floats for source in (*_NUMBERS, "words")},
+    **{(source, "whole"): _as_whole for source in ("float", "decimal")},
+    **{(source, "decimal"): _as_decimals for source in ("whole", "float", "words")},
+    ("whole", "whole"): lambda series, _: steps_of(series),
+    ("words", "whole"): _words_as_whole,
+    ("decimal", "decimal"): _as_decimals,
+    ("time", "time"): _as_times,
+    ("words", "time"): _words_as_times,
+    ("words", "words"): lambda series, _: series.cast(pl.String),
+    ("truth", "truth"): lambda series, _: series,
+    ("words", "truth"): _words_as_truth,
+}
+
+
 # ---- inside: family by family, there and back ----
 
 
-def _level_codes(series: pl.Series, given: pl.Series, column: Column) -> np.ndarray:
+def _level_codes(given: pl.Series, column: Column) -> np.ndarray:
     levels = pl.Series(list(column.levels)).cast(given.dtype)
     index = pl.Series(np.arange(len(levels)), dtype=pl.Float64)
     made = given.replace_strict(levels, index, default=None, return_dtype=pl.Float64)
@@ -102,16 +195,16 @@ def _level_codes(series: pl.Series, given: pl.Series, column: Column) -> np.ndar
     if unknown.any():
         names = [str(level) for level in column.levels]
         near = suggest(str(given.filter(unknown)[0]), names)
-        known = ", ".join(repr(name) for name in names[:10]) + ", …" * (len(names) > 10)
-        refuse(series, unknown, column, f"which was never seen in training{near} (it knows {known})")
+        shown = ", ".join(repr(name) for name in names[:10]) + ", …" * (len(names) > 10)
+        _refuse(given, unknown, column, f"which was never seen in training{near} (it knows {shown})")
     return made.to_numpy().astype(np.float64)
 
 
-def _whole_codes(series: pl.Series, given: pl.Series, column: Column) -> np.ndarray:
+def _whole_codes(given: pl.Series, column: Column) -> np.ndarray:
     reach = EXACT * column.unit
     far = (given > _int128(column.base + reach - 1)) | (given < _int128(column.base - reach + 1))
     if far.any():
-        refuse(series, far, column, f"too far from {column.base} to be kept exactly: leave the row or the column out")
+        _refuse(given, far, column, f"too far from {column.base} to be kept exactly: leave the row or the column out")
     distance = given - _int128(column.base)
     if column.unit == 1:
         return _floats(distance)
@@ -119,7 +212,7 @@ def _whole_codes(series: pl.Series, given: pl.Series, column: Column) -> np.ndar
     made = _floats(distance // unit) + _floats(distance % unit) / column.unit
     lost = _steps(made, column) != given
     if lost.any():
-        refuse(series, lost, column, "finer than the column was in training, and too far away to be kept exactly")
+        _refuse(given, lost, column, "finer than the column was in training, and too far away to be kept exactly")
     return made
 
 
@@ -136,10 +229,10 @@ def _steps(codes: np.ndarray, column: Column) -> pl.Series:
     return steps.set(pl.Series(np.isnan(codes)), None)
 
 
-def _float_codes(series: pl.Series, given: pl.Series, column: Column) -> np.ndarray:
+def _float_codes(given: pl.Series, column: Column) -> np.ndarray:
     beyond = ~(given.abs() <= LARGEST)
     if beyond.any():
-        refuse(series, beyond, column, f"which is beyond {LARGEST:g}: remove or correct the row")
+        _refuse(given, beyond, column, f"which is beyond {LARGEST:g}: remove or correct the row")
     raw = given.to_numpy().astype(np.float64)
     made = raw - column.base
     if not column.grid or column.dtype == "Float64":
@@ -168,3 +261,9 @@ def _wide(whole: np.ndarray) -> pl.Series:
 
 def _floats(whole: pl.Series) -> np.ndarray:
     return whole.cast(pl.Float64).to_numpy().astype(np.float64)
+
+
+def _refuse(series: pl.Series, wrong: pl.Series, column: Column, why: str) -> NoReturn:
+    row = int(wrong.fill_null(False).arg_max() or 0)
+    cell: Any = series[row]
+    raise UserError(f"row {row} of column {column.name!r} holds {cell!r}, {why}.")
