@@ -54,6 +54,9 @@ def own_data(folder: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 256, (20 + index, 30, 3), np.uint8)
         Image.fromarray(pixels).save(place / f"{index}.png")
+    town, sold = rng.integers(0, 2, 90), np.datetime64("2025-01-01") + rng.integers(0, 300, 90).astype("timedelta64[D]")
+    flats = zip(np.array(["Bonn", "Celle"])[town], 120 + 60 * town + rng.integers(0, 40, 90), sold, strict=True)
+    (folder / "flats.csv").write_text("town,price,sold\n" + "".join(f"{a},{b},{c}\n" for a, b, c in flats))
     labels = load("digits").labels.tolist()
     (folder / "some.csv").write_text("".join(f"{label if row < 200 else -1}\n" for row, label in enumerate(labels)))
 

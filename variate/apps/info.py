@@ -60,6 +60,8 @@ def _of_data(rows: Dataset) -> dict:
     if rows.labels is not None and rows.schema.class_counts:
         known["classes"] = dict(zip(rows.schema.class_names, rows.schema.class_counts, strict=True))
         known["without_label"] = int((rows.labels < 0).sum())
+    if rows.schema.table:
+        known["columns"] = {column.name: describe(column).partition(": ")[2] for column in rows.schema.table}
     return known
 
 

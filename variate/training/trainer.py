@@ -306,7 +306,11 @@ class Trainer:
             whole = torch.rand((len(index), size), generator=generator, device=self.device, dtype=torch.float32)
             return whole[part]
 
-        return batch._replace(input=self.view(batch.input, uniform))
+        shown = self.view(batch.input, uniform)
+        if not self.view.hides:
+            return batch._replace(input=shown)
+        left = {name: cells._replace(observed=shown[name].observed) for name, cells in batch.target.items()}
+        return batch._replace(input=shown, target=left)
 
     @torch.no_grad()
     def _clipped_norm(self) -> Tensor:
