@@ -72,7 +72,9 @@ def test_every_recipe_loads_what_it_saved(trained):
 def test_every_recipe_moves_its_weights(trained):
     recipe, run = trained
     fresh = config.build(run.config, run.schema)[0].state_dict()
-    assert not torch.equal(fresh["likelihood.head.linear.bias"], run.model.state_dict()["likelihood.head.linear.bias"])
+    assert not torch.equal(
+        fresh["likelihood.x.head.linear.bias"], run.model.state_dict()["likelihood.x.head.linear.bias"]
+    )
 
 
 @pytest.mark.parametrize("recipe", config.recipes())
@@ -319,7 +321,7 @@ def test_a_recipe_file_is_read_with_the_defaults_beneath(tmp_path):
 def test_the_same_seed_builds_the_same_weights():
     a, b, c = (config.build(described(IMAGES), IMAGES, seed)[0].state_dict() for seed in (1, 1, 2))
     assert_same(a, b)
-    assert not torch.equal(a["likelihood.head.linear.weight"], c["likelihood.head.linear.weight"])
+    assert not torch.equal(a["likelihood.x.head.linear.weight"], c["likelihood.x.head.linear.weight"])
 
 
 def test_an_integer_is_a_number():

@@ -16,12 +16,13 @@ from toys.latents.ladder import Ladder
 
 from variate import config
 from variate.base.errors import UserError
-from variate.data.batch import Batch
+from variate.data.batch import Batch, Record
 from variate.data.dataset import Dataset
 from variate.data.kinds import Levels, Reals
 from variate.data.schema import Field, Schema
 from variate.models.latents.flat import Flat
 from variate.models.likelihoods.gaussian import Gaussian
+from variate.models.likelihoods.joint import Joint
 from variate.models.likelihoods.likelihood import Likelihood
 from variate.models.model import Model
 from variate.models.networks import mlp
@@ -29,6 +30,7 @@ from variate.models.objectives.elbo import Elbo
 from variate.models.objectives.iwae import Iwae
 from variate.models.posteriors.diagonal import Diagonal
 from variate.models.priors.standard import Standard
+from variate.models.readers import reader_of
 from variate.results import estimate, inference
 from variate.results.checkpoint import Run
 from variate.training.trainer import Step
@@ -83,6 +85,19 @@ class Autoregressive(Likelihood):
         return x
 
 
+def model_of(encoder: nn.Module, latent: nn.Module, decoder: nn.Module, likelihood: Likelihood) -> Model:
+    field = likelihood.field
+    return Model(reader_of((field,)), encoder, latent, decoder, Joint({field.name: likelihood}), None)
+
+
+def record(x: Tensor) -> Record:
+    return Batch.of(x).input
+
+
+def first_sample(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: numbers[0] for name, numbers in parameters.items()}
+
+
 def randomised(model: Model, *posteriors: nn.Linear) -> Model:
     """Random weights, with posteriors near the prior and a little wider: importance weights then have no heavy tail."""
     for parameter in model.parameters():
@@ -98,7 +113,7 @@ def ladder() -> Model:
     """Linear maps and Gaussians everywhere, in double precision; the conditional scale of z₂ is a constant."""
     encoder, decoder = mlp.Encoder((VALUES,), 0, hidden=()), mlp.Decoder((STATE,), (VALUES,), 0, hidden=())
     latent = Ladder(VALUES, top=TOP, bottom=BOTTOM, state=STATE)
-    model = Model(encoder, latent, decoder, Gaussian(decoder.features, REAL, sigma=SIGMA), None)
+    model = model_of(encoder, latent, decoder, Gaussian(decoder.features, REAL, sigma=SIGMA))
     randomised(model, latent.first, latent.second)
     nn.init.zeros_(latent.prior.weight[BOTTOM:])
     nn.init.constant_(latent.prior.bias[BOTTOM:], -0.1)
@@ -254,15 +269,15 @@ class TestLadder:
 
 class TestAutoregressive:
     def test_probabilities_given_z_sum_to_one(self, sequential):
-        parameters = sequential.decode(torch.randn(1, 3, 1, dtype=torch.float64), None)[0]
-        log_prob = sequential.likelihood.log_prob(parameters, every_bit_vector().unsqueeze(1))
+        parameters = first_sample(sequential.decode(torch.randn(1, 3, 1, dtype=torch.float64), None))
+        log_prob = sequential.likelihood.log_prob(parameters, record(every_bit_vector().unsqueeze(1)))
         np.testing.assert_allclose(log_prob.exp().sum(0).detach(), 1, atol=1e-12)
 
     def test_samples_have_the_teacher_forced_probabilities(self, sequential):
         with torch.no_grad():
-            parameters = sequential.decode(torch.zeros(1, 1, 1, dtype=torch.float64), None)[0]
-            expected = 50_000 * sequential.likelihood.log_prob(parameters, every_bit_vector()).exp().numpy()
-            drawn = sequential.likelihood.distribution(parameters).sample(torch.Size([50_000]))[:, 0].numpy()
+            parameters = first_sample(sequential.decode(torch.zeros(1, 1, 1, dtype=torch.float64), None))
+            expected = 50_000 * sequential.likelihood.log_prob(parameters, record(every_bit_vector())).exp().numpy()
+            drawn = sequential.likelihood.only.distribution(parameters["x"]).sample(torch.Size([50_000]))[:, 0].numpy()
         counts = np.bincount((drawn @ 2 ** np.arange(BITS)[::-1]).astype(int), minlength=2**BITS)
         statistic = ((counts - expected) ** 2 / expected).sum()
         assert scipy.stats.chi2.sf(statistic, 2**BITS - 1) > 1e-3
@@ -277,7 +292,8 @@ class TestAutoregressive:
         z, weights = normal_quadrature(100, 1)
         x = every_bit_vector()
         with torch.no_grad():
-            given = sequential.likelihood.log_prob(sequential.decode(z.unsqueeze(1), None), x.unsqueeze(1).unsqueeze(1))
+            parameters, every = sequential.decode(z.unsqueeze(1), None), record(x.unsqueeze(1).unsqueeze(1))
+            given = sequential.likelihood.log_prob(parameters, every)
         exact = torch.logsumexp(given.squeeze(-1) + weights.log(), -1)
         result = estimate.log_likelihood(as_run(sequential.float(), tmp_path), dataset(sequential, x), samples=1000)
         assert ((result.nats - exact).abs() <= 0.001 + 4.5 * result.mc_se).all()
@@ -285,4 +301,4 @@ class TestAutoregressive:
     def test_missing_cells_are_refused(self, sequential):
         parameters = torch.zeros(ROWS, 1, BITS, dtype=torch.float64)
         with pytest.raises(UserError, match="Autoregressive"):
-            sequential.likelihood.log_prob(parameters, rows(sequential), torch.ones(ROWS, BITS, dtype=torch.bool))
+            sequential.likelihood.only.log_prob(parameters, rows(sequential), torch.ones(ROWS, BITS, dtype=torch.bool))

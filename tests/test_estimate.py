@@ -19,6 +19,7 @@ from variate.apps.evaluate import table as table_of
 from variate.apps.fit import fit
 from variate.apps.report import report
 from variate.base.errors import UserError
+from variate.data.batch import Cells
 from variate.data.dataset import Dataset
 from variate.data.infer import label_field
 from variate.data.load import load
@@ -142,9 +143,9 @@ def exact_given_label(label: int) -> torch.Tensor:
     """log p(x | c) of the 64 binary rows by quadrature: the one latent is summed over a fine grid of its prior."""
     model = run("bits").model
     grid = torch.linspace(-9, 9, 4001).unsqueeze(-1)
-    c = model.encode_context(torch.full((1,), label))
+    c = model.encode_context({"label": Cells(torch.full((1,), label))})
     log_mass = torch.distributions.Normal(0.0, 1.0).log_prob(grid).squeeze(-1).double() + math.log(18 / 4000)
-    chances = model.likelihood.distribution(model.decode(grid.unsqueeze(1), c)[:, 0]).mean.double()
+    chances = model.likelihood.only.distribution(model.decode(grid.unsqueeze(1), c)["x"][:, 0]).mean.double()
     x = every_row().values.double()
     log_x = x @ chances.log().T + (1 - x) @ (-chances).log1p().T
     return torch.logsumexp(log_x + log_mass, 1)
@@ -238,8 +239,8 @@ def test_a_density_is_one_of_the_raw_values():
     trained, values = run("table"), table(40)
     axis = torch.linspace(-6, 6, 241)
     grid = torch.cartesian_prod(axis, axis)
-    parameters = trained.model.decode(grid.unsqueeze(1), None)[:, 0]
-    decoded = trained.model.likelihood.distribution(parameters)
+    parameters = trained.model.decode(grid.unsqueeze(1), None)["x"][:, 0]
+    decoded = trained.model.likelihood.only.distribution(parameters)
     offset, scale = (
         torch.tensor(v, dtype=torch.float64) for v in (trained.schema.x.kind.offset, trained.schema.x.kind.scale)
     )
@@ -258,8 +259,8 @@ def test_active_units_are_those_whose_posterior_means_vary(kind):
     data, model = data_of(kind), run(kind).model
     with torch.no_grad():
         batch = Dataset(data.values, data.labels, run(kind).schema).batch(slice(None))
-        c = model.encode_context(batch.context)
-        features = model.encoder(batch.input, c)
+        c = model.encode_context(batch.given)
+        features = model.read(batch.input, c)
         means = model.latent.posterior(features).mean.numpy()
     expected = means.var(0, ddof=0) > 0.01
     assert estimate.active_units(run(kind), data).tolist() == expected.tolist()
@@ -388,7 +389,7 @@ def test_a_chunk_has_a_size_in_bytes():
     seen = []
     for kind in ("plain", "table"):
         trained = inference.exact(run(kind))
-        size = trained.schema.x.size * trained.model.likelihood.per_value * trained.dtype.itemsize
+        size = trained.schema.x.size * trained.model.likelihood.only.per_value * trained.dtype.itemsize
         for limit in (1, 3 * size, 10**9):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(inference, "CHUNK_BYTES", limit)
@@ -502,7 +503,8 @@ def test_evaluate_measures_the_squared_error_by_hand():
     data, model = data_of("autoencoder"), run("autoencoder").model
     x = data.values.float().unsqueeze(1) / 16
     with torch.no_grad():
-        copies = model.likelihood.point(model.decode(model.latent.posterior(model.encoder(x, None)).mean[None], None))
+        code = model.latent.posterior(model.encoder(x, None)).mean[None]
+        copies = model.likelihood.point(model.decode(code, None))["x"]
     assert evaluate(run("autoencoder"), data)["mse_per_dim"] == pytest.approx(
         float(((x - copies[0]) ** 2).mean()), rel=1e-5
     )
@@ -554,7 +556,7 @@ def test_effective_samples_are_kishs(samples):
     data = rows_of("table").under(trained.schema)
     found = estimate.log_likelihood(trained, data, samples)
     keys, batch = noise.row_keys(data.values), data.batch(slice(None))
-    weights = estimate._log_weights(trained, batch, None, keys, samples, (0, "importance")).exp()
+    weights = estimate._log_weights(trained, batch, keys, samples, (0, "importance")).exp()
     kish = weights.sum(0) ** 2 / (weights**2).sum(0)
     torch.testing.assert_close(found.effective_samples, kish, rtol=1e-4, atol=1e-4)
 

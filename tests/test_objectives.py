@@ -14,7 +14,7 @@ from torch import Tensor
 from variate import config
 from variate.base.errors import UserError
 from variate.base.registry import registry
-from variate.data.batch import Batch
+from variate.data.batch import Batch, Record
 from variate.data.kinds import Levels, Reals
 from variate.data.load import load
 from variate.data.schema import Field, Schema
@@ -163,13 +163,17 @@ def test_rows_of_weight_nought_do_not_count(setup, sections, objective):
     torch.testing.assert_close(case.loss(torch.cat([case.x, padding]), noise, weight), case.loss())
 
 
+def record(x: Tensor) -> Record:
+    return Batch.of(x).input
+
+
 def numpy_terms(case: Setup) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(distortion, rate, log-weights) per row by the textbook, for a diagonal posterior and a standard prior."""
     with torch.no_grad():
-        q = case.model.latent.posterior(case.model.encoder(case.x, None))
+        q = case.model.latent.posterior(case.model.read(record(case.x), None))
         mean, scale, x, noise = q.mean.numpy(), q.stddev.numpy(), case.x.numpy(), case.noise.numpy()
         z = mean + scale * noise
-        logits = case.model.decode(torch.from_numpy(z), None)[:, :, 0].numpy()
+        logits = case.model.decode(torch.from_numpy(z), None)["x"][:, :, 0].numpy()
     log_prob = (x * logits - np.logaddexp(0, logits)).sum(-1)
     rate = (mean**2 + scale**2 - 1 - 2 * np.log(scale)).sum(-1) / 2
     log_ratio = ((noise**2 - z**2) / 2 + np.log(scale)).sum(-1)
@@ -211,8 +215,8 @@ def test_terms_carry_no_gradient(setup, objective):
 def test_reconstruction_is_the_squared_error_and_claims_no_likelihood(setup):
     case = setup(REGISTRY["reconstruction"]())
     with torch.no_grad():
-        code = case.model.latent.embed(case.model.encoder(case.x, None), None)
-        copy = case.model.likelihood.point(case.model.decode(code.unsqueeze(0), None))[0]
+        code = case.model.latent.embed(case.model.read(record(case.x), None), None)
+        copy = case.model.likelihood.point(case.model.decode(code.unsqueeze(0), None))["x"][0]
     expected = ((case.x - copy) ** 2).sum(-1)
     torch.testing.assert_close(case.loss(), expected.mean())
     torch.testing.assert_close(case.terms().squared_error, expected)
@@ -296,7 +300,7 @@ class Expectation:
         """log ∫ p(x|z) p(z) dz by the trapezoid rule."""
         z = torch.linspace(-12, 12, 20_001, dtype=torch.float64).reshape(-1, 1, 1)
         with torch.no_grad():
-            likelihood = self.case.model.likelihood.log_prob(self.case.model.decode(z, None), self.row)
+            likelihood = self.case.model.likelihood.log_prob(self.case.model.decode(z, None), record(self.row))
             prior = self.case.model.latent.prior(None).log_prob(z)
         return float(torch.logsumexp(likelihood + prior, 0)) + math.log(24 / 20_000)
 
@@ -330,8 +334,8 @@ class TestBounds:
         model, x = case.case.model, case.row
         z = torch.linspace(-12, 12, 20_001, dtype=torch.float64).reshape(-1, 1, 1)
         with torch.no_grad():
-            joint = model.likelihood.log_prob(model.decode(z, None), x) + model.latent.prior(None).log_prob(z)
-            log_q = model.latent.posterior(model.encoder(x, None)).log_prob(z)
+            joint = model.likelihood.log_prob(model.decode(z, None), record(x)) + model.latent.prior(None).log_prob(z)
+            log_q = model.latent.posterior(model.read(record(x), None)).log_prob(z)
             gap = float((log_q.exp() * (log_q - joint + case.exact())).sum() * 24 / 20_000)
         assert math.isclose(case.exact() - case.bound(), gap, rel_tol=1e-6)
 

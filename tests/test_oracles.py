@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import variate
+from variate.data.batch import Cells
 from variate.data.dataset import Dataset
 from variate.data.infer import label_field
 from variate.data.kinds import Levels, Reals
@@ -63,9 +64,9 @@ def exact_parts(run: Run) -> list[Given]:
     """One for each label, from probing the decoder with unit codes."""
     model, parts = run.model.float(), []
     for label in range(len(run.schema.class_counts or (0,))):
-        c = model.encode_context(torch.tensor([label]))
+        c = model.encode_context({"label": Cells(torch.tensor([label]))})
         codes = torch.cat([torch.zeros(1, SIZE), torch.eye(SIZE)]).unsqueeze(1)
-        out = model.likelihood.point(model.decode(codes, c))[:, 0].double().numpy()
+        out = model.likelihood.point(model.decode(codes, c))["x"][:, 0].double().numpy()
         prior = model.latent.prior(c)
         mean = prior.mean.reshape(-1, SIZE)[0].double().numpy()
         factor = getattr(prior, "scale_tril", torch.eye(SIZE)).reshape(-1, SIZE, SIZE)[0].double().numpy()
@@ -214,7 +215,7 @@ class TestDiscrete:
         z, weights = quadrature(80, 1)
         given = run.model.decode(z.float().unsqueeze(1), None)
         return torch.logsumexp(
-            run.model.likelihood.log_prob(given, run.schema.x.to_tensor(images.values).unsqueeze(0))
+            run.model.likelihood.only.log_prob(given["x"], run.schema.x.to_tensor(images.values).unsqueeze(0))
             + weights.log()[:, None],
             0,
         )

@@ -187,7 +187,11 @@ def test_a_loop_of_ones_own_sees_the_same_numbers(setting):
         model, _, _ = config.build(config.resolve(config.load_recipe("vector", BRIEF[:4]), rows), rows.schema)
         batch = rows.batch(noise.permutation(0, "order", n=40)[:10], "none", 0)
         weights = [p.detach().numpy().tobytes() for p in model.parameters()]
-        return [*weights, batch.input.numpy().tobytes(), noise.normal(0, "e", shape=(1, 10, 2)).numpy().tobytes()]
+        return [
+            *weights,
+            batch.input["x"].units.numpy().tobytes(),
+            noise.normal(0, "e", shape=(1, 10, 2)).numpy().tobytes(),
+        ]
 
     with SETTINGS[setting]():
         found = parts()

@@ -20,7 +20,14 @@ from variate.training.fitting import Asked, trainer_for
 from variate.training.processes import Processes
 
 ROWS = 600
-FEW = ["train.least_steps=400", "train.epochs=1", "encoder.hidden=[32]", "decoder.hidden=[32]", "latent.size=4", "view.rows=0.7"]
+FEW = [
+    "train.least_steps=400",
+    "train.epochs=1",
+    "encoder.hidden=[32]",
+    "decoder.hidden=[32]",
+    "latent.size=4",
+    "view.rows=0.7",
+]
 
 
 def frame(rows: int = ROWS, seed: int = 0) -> pl.DataFrame:

@@ -22,6 +22,7 @@ from variate.apps.fit import fit
 from variate.base.errors import UserError
 from variate.config import Training
 from variate.data import named
+from variate.data.batch import Record
 from variate.data.dataset import Dataset
 from variate.data.load import load
 from variate.training import state
@@ -50,6 +51,10 @@ def tensors(trained: Trainer) -> dict[str, torch.Tensor]:
     return state.capture(trained)["tensors"]
 
 
+def added(record: Record, addend: float) -> Record:
+    return {name: cells._replace(units=cells.units + addend) for name, cells in record.items()}
+
+
 @dataclass(frozen=True)
 class Watched(Dataset):
     """Rows that call ``hook(step)`` for every training batch; what it returns is added to the input and the target."""
@@ -59,7 +64,7 @@ class Watched(Dataset):
     def batch(self, index, binarize="none", *key, part=slice(None)):
         batch = super().batch(index, binarize, *key, part=part)
         addend = self.hook(key[1]) if key else 0.0
-        return batch._replace(input=batch.input + addend, target=batch.target + addend)
+        return batch._replace(input=added(batch.input, addend), target=added(batch.target, addend))
 
 
 def watched(hook: Callable[[int], float], n: int = 60) -> Watched:
@@ -296,7 +301,7 @@ def test_an_epoch_of_skipped_steps_has_no_mean(tmp_path, monkeypatch, capsys):
 
     def poisoned(self, index, binarize="none", *key, part=slice(None)):
         batch = plain(self, index, binarize, *key, part=part)
-        return batch._replace(target=batch.target + hook(key[1])) if key else batch
+        return batch._replace(target=added(batch.target, hook(key[1]))) if key else batch
 
     monkeypatch.setattr(Dataset, "batch", poisoned)
     keeping = Keeping(logs=("csv",), callbacks={"steps": told.append})
@@ -380,7 +385,7 @@ def test_a_rollback_is_told_and_recorded(tmp_path, monkeypatch, capsys):
 
     def poisoned(self, index, binarize="none", *key, part=slice(None)):
         batch = plain(self, index, binarize, *key, part=part)
-        return batch._replace(target=batch.target + hook(key[1])) if key else batch
+        return batch._replace(target=added(batch.target, hook(key[1]))) if key else batch
 
     monkeypatch.setattr(Dataset, "batch", poisoned)
     fit(table(240), out=tmp_path, epochs=2, overrides=[*TINY, "train.batch_size=20"])

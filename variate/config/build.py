@@ -39,6 +39,7 @@ def build(
     known = registries()
     check_plain(config)
     check_keys(config["data"], {"binarize"}, "data")
+    view_of(config)  # which is of the trainer, not of the model
     scored = model_schema(config, schema)
     with apart(device), noise.seeded(seed_number(seed), "weights"):
         house: dict[str, typing.Any] = {"schema": schema}
@@ -186,7 +187,7 @@ def _class_counts(config: dict[str, dict], schema: Schema) -> tuple[int, ...]:
 def _name(section: str, config: dict[str, dict], known: dict[str, dict[str, type]]) -> str:
     name = config[section].get("name")
     names = [*known[section], *(["none"] if section in OPTIONAL else [])]
-    return name if name in known[section] else _one_of(name, f"{section}.name", names)
+    return name if isinstance(name, str) and name in known[section] else _one_of(name, f"{section}.name", names)
 
 
 def _one_of(name: object, key: str, names: list[str]) -> str:
