@@ -16,7 +16,7 @@ MEASURES = (
     "of two numbers, the correlation ratio of ranks between the levels of a category."
 )
 SCALE: Keys = tuple(
-    (f"color-mix(in srgb, var(--accent) {percent}%, var(--card))", name)
+    (f"color-mix(in srgb, var(--accent) {percent}%, var(--faint))", name)
     for percent, name in ((0, "0"), (50, "0.5"), (100, "1"))
 )
 NAMED = 3
@@ -28,12 +28,12 @@ def draw(found: Findings) -> Section:
     columns = found.sides.columns[: sides.MOST]
     categories = np.array([column.measure == "category" for column in columns])
     data, drawn = (pairwise.matrix(codes[:, : len(columns)], categories) for codes in found.sides[:2])
-    text = MEASURES
+    text = f"{MEASURES} {differences(data, drawn, columns)}"
     if len(columns) < len(found.sides.columns):
         text += f" The first {len(columns)} of {len(found.sides.columns):,} columns."
     names = tuple(f"{place} {column.name}" for place, column in enumerate(columns, 1))
     rows = f"{len(found.sides.data):,}"
-    said = (f"{rows} {found.which}rows.", f"{rows} samples. {differences(data, drawn, columns)}")
+    said = (f"{rows} {found.which}rows.", f"{rows} rows that the model made up.")
     drawings = [
         Picture(
             f"associations-{name.lower()}",

@@ -26,5 +26,5 @@ def draw(found: Findings) -> Section:
     caption += f"; {whole:,} of {len(shares):,} columns have all their cells. " if whole else ". "
     caption += "The likelihood is that of the cells that are there, and samples have them all."
     names = tuple(found.sides.columns[place].name for place in places)
-    chart = pictures.both(table_charts.level_bars, shares[places], None)
+    chart = pictures.both(table_charts.level_bars, shares[places], None, table_charts.ALONE)
     return Section(TITLE, "", [Picture("missing", "By column.", caption, *chart, rows=names, sheet=True)])

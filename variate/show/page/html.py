@@ -8,6 +8,7 @@ from variate.show.page.parts import Keys, Picture, Section
 __all__ = ["card", "listing", "section", "table"]
 
 LONGEST = 18  # characters of a name beside a picture; the rest shows where the pointer rests on it
+MOST_NAMED = 12  # columns whose names have room in the usual type
 STRETCHED = 2  # CSS pixels that a pixel of a sheet may take
 
 
@@ -38,7 +39,7 @@ def _kind(picture: Picture) -> str:
     if not picture.sheet:
         return 'chart"'
     if picture.dark is not None:
-        return 'sheet"'
+        return 'sheet narrow"' if len(picture.columns) > MOST_NAMED else 'sheet"'
     return f'sheet pixels" style="max-width: {STRETCHED * _width(picture.light)}px"'
 
 

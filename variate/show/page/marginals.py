@@ -36,7 +36,7 @@ def _picture(both: sides.Sides, place: int) -> Picture:
     data, drawn = both.column(place)
     if column.measure == "category":
         names, *shares = top_levels(data, drawn, column)
-        chart = pictures.both(table_charts.level_bars, *shares)
+        chart = pictures.both(table_charts.level_bars, *shares, table_charts.BESIDE)
         return Picture(name, column.name, "", *chart, rows=names, sheet=True, small=True)
     if not len(data):
         data = drawn  # nothing is known of it in these rows

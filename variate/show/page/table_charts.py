@@ -9,22 +9,22 @@ from matplotlib.figure import Figure
 
 from variate.show.page.charts import TEXT, blank, edges
 from variate.show.page.number_line import Line
-from variate.show.page.words import number
+from variate.show.page.words import signed
 from variate.show.pictures import Theme
 
-__all__ = ["SMALL", "heat_map", "level_bars", "numbers"]
+__all__ = ["ALONE", "BESIDE", "heat_map", "level_bars", "numbers"]
 
 SMALL, LOW = 3.2, 1.7  # inches
-BAR, BARS_WIDE = 0.26, 2.1  # inches of a level's line, beside its name
+BAR, BESIDE, ALONE = 0.26, 2.1, 3.9  # inches: a level's line, its width in small charts and in large ones
 MAP, MOST_WRITTEN = 3.9, 15  # inches; columns up to which numbers fit into the squares
 FAINT = 0.4  # opacity of the data's histogram, on which the samples' line is drawn
 TRIMMED = (0.002, 0.998)  # quantiles of the data beyond which no bins are drawn
 SMALLER = TEXT - 1.5
 
 
-def level_bars(data: np.ndarray, drawn: np.ndarray | None, theme: Theme) -> Figure:
+def level_bars(data: np.ndarray, drawn: np.ndarray | None, width: float, theme: Theme) -> Figure:
     """Shares (levels,) as bars without names, the first on top; of two sides the samples below the data."""
-    figure = Figure((BARS_WIDE, BAR * len(data)), facecolor=theme.paper)
+    figure = Figure((width, BAR * len(data)), facecolor=theme.paper)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.axis("off")
     sides = ((data, theme.accent), (drawn, theme.second))
@@ -68,9 +68,9 @@ def numbers(
 
 def _heaps(ax: Axes, data: np.ndarray, drawn: np.ndarray, heaps: tuple[float, ...], line: Line, theme: Theme) -> None:
     places = np.arange(len(heaps))
-    for side, codes, colour, opacity in ((-1, data, theme.accent, FAINT), (1, drawn, theme.second, 1)):
+    for side, codes, colour in ((-1, data, theme.accent), (1, drawn, theme.second)):
         shares = [float((codes == heap).mean()) if len(codes) else 0.0 for heap in heaps]
-        ax.bar(places + 0.2 * side, shares, 0.36, color=colour, alpha=opacity)
+        ax.bar(places + 0.2 * side, shares, 0.36, color=colour)
     for place, heap in zip(places, heaps, strict=True):
         share = (data == heap).mean()
         ax.annotate(f"{share:.0%}", (place - 0.2, share), (0, 2), textcoords="offset points", ha="center",
@@ -79,7 +79,7 @@ def _heaps(ax: Axes, data: np.ndarray, drawn: np.ndarray, heaps: tuple[float, ..
     if line.dates:
         ax.set_xticks(places, [str(np.datetime64(round(line.offset + line.scale * heap), "D")) for heap in heaps])
     else:
-        ax.set_xticks(places, [number(line.offset + line.scale * heap) for heap in heaps])
+        ax.set_xticks(places, [_spelled(line.offset + line.scale * heap) for heap in heaps])
     ax.set_xlim(-0.6, len(heaps) - 0.4)
 
 
@@ -108,8 +108,14 @@ def _histogram(
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     else:
         ax.locator_params(axis="x", nbins=4)
+        ax.xaxis.set_major_formatter(lambda value, _: _spelled(value))
     if line.unit:
         ax.set_xlabel(line.unit, color=theme.muted, fontsize=SMALLER)
+
+
+def _spelled(value: float) -> str:
+    """A number on an axis, as people write it."""
+    return signed(f"{value:,.7g}")
 
 
 def heat_map(strengths: np.ndarray, theme: Theme) -> Figure:
@@ -118,7 +124,7 @@ def heat_map(strengths: np.ndarray, theme: Theme) -> Figure:
     figure = Figure((MAP, MAP), facecolor=theme.paper)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.axis("off")
-    scale = LinearSegmentedColormap.from_list("strength", [theme.card, theme.accent]).with_extremes(bad=theme.paper)
+    scale = LinearSegmentedColormap.from_list("strength", [theme.faint, theme.accent]).with_extremes(bad=theme.paper)
     ax.pcolormesh(np.ma.masked_invalid(strengths), cmap=scale, vmin=0, vmax=1, edgecolors=theme.paper, linewidth=1)
     ax.set_ylim(count, 0)
     if count > MOST_WRITTEN:
