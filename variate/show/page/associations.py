@@ -41,12 +41,18 @@ def draw(found: Findings) -> Section:
             caption,
             *pictures.both(table_charts.heat_map, strengths),
             rows=names,
-            columns=tuple(str(place + 1) for place in range(len(columns))),
+            columns=_numbered(len(columns)),
             sheet=True,
         )
         for name, caption, strengths in zip(("Data", "Samples"), said, (data, drawn), strict=True)
     ]
     return Section(TITLE, text, drawings, SCALE)
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    """The numbers under the columns of a map; every second one where there is no room for all."""
+    every = 1 if count <= table_charts.MOST_WRITTEN else 2
+    return tuple(str(place + 1) if place % every == 0 else "" for place in range(count))
 
 
 def differences(data: np.ndarray, drawn: np.ndarray, columns: tuple[Column, ...]) -> str:

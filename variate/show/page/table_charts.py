@@ -6,13 +6,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from variate.show.page.charts import TEXT, blank, edges
 from variate.show.page.number_line import Line
 from variate.show.page.words import signed
 from variate.show.pictures import Theme
 
-__all__ = ["ALONE", "BESIDE", "heat_map", "level_bars", "numbers"]
+__all__ = ["ALONE", "BESIDE", "MOST_WRITTEN", "heat_map", "level_bars", "numbers"]
 
 SMALL, LOW = 3.2, 1.7  # inches
 BAR, BESIDE, ALONE = 0.26, 2.1, 3.9  # inches: a level's line, its width in small charts and in large ones
@@ -107,7 +108,7 @@ def _histogram(
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     else:
-        ax.locator_params(axis="x", nbins=4)
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=(unit * line.scale).is_integer() and step > 0))
         ax.xaxis.set_major_formatter(lambda value, _: _spelled(value))
     if line.unit:
         ax.set_xlabel(line.unit, color=theme.muted, fontsize=SMALLER)
