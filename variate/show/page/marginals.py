@@ -56,7 +56,7 @@ def top_levels(data: np.ndarray, drawn: np.ndarray, column: Column) -> tuple[tup
     if len(kept) < levels:
         names += (f"{levels - len(kept):,} others",)
         shares = [np.append(side, max(1 - side.sum(), 0.0)) for side in shares]
-    return names, *shares
+    return names, shares[0], shares[1]
 
 
 def heaps_of(codes: np.ndarray) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from variate.data.columns import Column
 from variate.data.dataset import Dataset
@@ -33,7 +34,7 @@ def both(run: Run, rows: Dataset) -> Sides:
 
     A model that is given columns is told those of the same rows, in turn.
     """
-    some = rows.subset(ROWS)
-    drawn = inference.sample(run, len(some), some.known if run.conditional else None)
+    codes = rows.subset(ROWS).some().values
+    drawn = inference.sample(run, len(codes), torch.from_numpy(codes.numpy()) if run.conditional else None)
     learned = tuple(column for column in run.schema.table if column.is_learned)
-    return Sides(some.values.numpy(), drawn, learned)
+    return Sides(codes.numpy(), drawn, learned)
