@@ -61,7 +61,7 @@ class Findings:
     @cached_property
     def missing(self) -> np.ndarray:
         """The share of a table's rows without a cell, (W,)."""
-        return self.rows.some().values.isnan().double().mean(0).numpy()
+        return np.isnan(self.rows.some().values.numpy()).mean(0)
 
     def spread(self, count: int) -> Dataset:
         """So many of the rows, from the first to the last: folders and tables may be sorted."""
