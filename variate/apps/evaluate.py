@@ -128,7 +128,7 @@ def compare(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     name = "dynamic" if run.binarize == "expected" else run.binarize  # one draw b estimates E_b[log p(b)]
     train, test = train.binarized(name), test.binarized(name)
     scores = baselines.likelihood_baselines(train, test, size)
-    if run.model.likelihood.only.support == "reals" and run.schema.x.kind.levels:
+    if scores and run.model.likelihood.only.support == "reals" and run.schema.x.kind.levels:
         # the model has a density over values in [0, 1], and these a density over levels: L − 1 times as wide per value
         scores.pop("independent values")
         scores = {
@@ -170,6 +170,8 @@ def command(
         scored = test if trained.deterministic else test.subset(rows)  # the rows of the model's own figure
         measured = compare(trained, whole.split(trained.info["seed"])[0], scored)
         figures["baselines"] = {name: _finite(number) for name, number in measured.items()}
+        if not measured:
+            say("no simple model is fitted to rows like these: they know neither tables nor missing cells")
     print(json.dumps(figures, sort_keys=True, allow_nan=False) if json_ else table(figures))
     effective = figures.get("effective_samples", samples)
     if effective < estimate.FEW_EFFECTIVE <= samples:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from variate.show.pictures import WIDE, WIDTH, Theme
 
-__all__ = ["against", "bars", "curves", "density", "histograms", "is_wide", "scatter", "unit_bars"]
+__all__ = ["against", "bars", "blank", "curves", "density", "edges", "histograms", "is_wide", "scatter", "unit_bars"]
 
 TEXT = 9.0  # points
 BINS = 30
@@ -24,7 +24,7 @@ def is_wide(count: int) -> bool:
     return count > MOST_ACROSS // 2
 
 
-def _chart(
+def blank(
     theme: Theme, height: float, rows: int = 1, columns: int = 1, width: float = WIDTH
 ) -> tuple[Figure, np.ndarray]:
     """An empty figure and its axes (rows, columns), with quiet frames."""
@@ -54,7 +54,7 @@ def _legend(ax: Axes, theme: Theme, **options: Any) -> None:
 def curves(epochs: list[int], lines: dict[str, list[float]], up: str, best: int, theme: Theme) -> Figure:
     """Lines over the epochs, with gaps at NaN; the frame is that of all but the first tenth of them, which would squash
     the rest."""
-    figure, axes = _chart(theme, 3.4)
+    figure, axes = blank(theme, 3.4)
     ax = axes[0, 0]
     colours = (theme.accent, theme.second)
     for (name, values), colour in zip(lines.items(), colours, strict=False):
@@ -77,7 +77,7 @@ def curves(epochs: list[int], lines: dict[str, list[float]], up: str, best: int,
 
 def unit_bars(nats: np.ndarray, active: np.ndarray, theme: Theme) -> Figure:
     """The KL of every latent unit, largest first, the active ones in colour."""
-    figure, axes = _chart(theme, 3.4)
+    figure, axes = blank(theme, 3.4)
     ax, order = axes[0, 0], np.argsort(-nats, kind="stable")
     places = np.arange(len(nats))
     for mask, colour, name in ((active, theme.accent, "active"), (~active, theme.muted, "inactive")):
@@ -96,7 +96,7 @@ def unit_bars(nats: np.ndarray, active: np.ndarray, theme: Theme) -> Figure:
 
 def scatter(points: np.ndarray, colours: np.ndarray, units: tuple[int, int], theme: Theme) -> Figure:
     """Codes (n, 2) as dots, each with a colour of its own."""
-    figure, axes = _chart(theme, WIDTH)
+    figure, axes = blank(theme, WIDTH)
     ax = axes[0, 0]
     order = np.random.default_rng(0).permutation(len(points))  # so that no class lies on top of all others
     options = {"s": float(np.clip(12_000 / len(points), 3, 22)), "alpha": 0.75, "linewidths": 0}
@@ -108,10 +108,10 @@ def scatter(points: np.ndarray, colours: np.ndarray, units: tuple[int, int], the
 
 def density(codes: np.ndarray, colours: np.ndarray, unit: int, theme: Theme) -> Figure:
     """Codes (n,) as histograms, stacked, one for each colour."""
-    figure, axes = _chart(theme, 3.0)
+    figure, axes = blank(theme, 3.0)
     ax, hues = axes[0, 0], list(dict.fromkeys(sorted(colours.tolist())))
     groups = [codes[colours == hue] for hue in hues]
-    ax.hist(groups, _edges(codes), stacked=True, color=hues, alpha=0.85)
+    ax.hist(groups, edges(codes), stacked=True, color=hues, alpha=0.85)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     ax.grid(axis="y", color=theme.faint, linewidth=0.8)
     ax.spines["left"].set_visible(False)
@@ -121,7 +121,7 @@ def density(codes: np.ndarray, colours: np.ndarray, unit: int, theme: Theme) -> 
 
 def bars(scores: dict[str, float], own: str, across: str, theme: Theme) -> Figure:
     """Named scores, smaller is better, best on top; ``own`` is the one in colour."""
-    figure, axes = _chart(theme, 0.9 + 0.42 * len(scores))
+    figure, axes = blank(theme, 0.9 + 0.42 * len(scores))
     ax, ranked = axes[0, 0], sorted(scores, key=lambda name: -scores[name])
     values = [scores[name] for name in ranked]
     colours = [theme.accent if name == own else theme.faint for name in ranked]
@@ -141,12 +141,12 @@ def histograms(data: np.ndarray, drawn: np.ndarray, names: list[str], theme: The
     """Every column of two tables (n, d): the data filled, the model's draws as a line, both as shares of their rows."""
     figure, axes = _small(theme, len(names), 1.1, 1.35)
     for column, ax in enumerate(axes):
-        edges = _edges(data[:, column]).tolist()
+        bins = edges(data[:, column]).tolist()
         for rows, style in (
             (data, {"color": theme.accent, "alpha": 0.35, "label": "data"}),
             (drawn, {"color": theme.second, "histtype": "step", "linewidth": 1.5, "label": "model"}),
         ):
-            ax.hist(rows[:, column], edges, weights=np.full(len(rows), 1 / len(rows)), **style)
+            ax.hist(rows[:, column], bins, weights=np.full(len(rows), 1 / len(rows)), **style)
         ax.spines["left"].set_visible(False)
         ax.set_yticks([])
         ax.locator_params(axis="x", nbins=3)
@@ -176,13 +176,13 @@ def _small(theme: Theme, count: int, frame: float, each: float) -> tuple[Figure,
     """So many small axes, as wide as the page if need be. ``frame``, ``each``: inches around them, for a line."""
     columns = min(MOST_ACROSS, count)
     rows = math.ceil(count / columns)
-    figure, axes = _chart(theme, frame + each * rows, rows, columns, WIDE if is_wide(count) else WIDTH)
+    figure, axes = blank(theme, frame + each * rows, rows, columns, WIDE if is_wide(count) else WIDTH)
     for ax in axes.flat[count:]:
         ax.set_visible(False)
     return figure, list(axes.flat[:count])
 
 
-def _edges(values: np.ndarray) -> np.ndarray:
+def edges(values: np.ndarray) -> np.ndarray:
     """Of the bins of a histogram; every bin holds as many whole numbers, where the values are whole numbers."""
     if np.abs(values).max() < MOST_WHOLE and (values == values.round()).all():
         width = max(1, math.ceil((values.max() - values.min() + 1) / BINS))

@@ -18,6 +18,7 @@ from variate.results.folder import RunFolder
 from variate.show.page.gallery import Gallery
 from variate.show.page.panels import Panels
 from variate.show.page.sheets import Sheets
+from variate.show.page.sides import Sides, both
 
 __all__ = ["BASELINE_ROWS", "EVALUATION_SEED", "Findings", "look"]
 
@@ -51,6 +52,16 @@ class Findings:
         if schema.x.axes.spatial > 1:
             return Sheets(schema, some)
         return Panels(schema, some, np.concatenate([self.spread(count).values.numpy() for count in (6, 12)]))
+
+    @cached_property
+    def sides(self) -> Sides | None:
+        """Rows of a table and samples; ``None`` for what is no table."""
+        return both(self.run, self.rows) if self.run.schema.table else None
+
+    @cached_property
+    def missing(self) -> np.ndarray:
+        """The share of a table's rows without a cell, (W,)."""
+        return np.isnan(self.rows.some().values.numpy()).mean(0)
 
     def spread(self, count: int) -> Dataset:
         """So many of the rows, from the first to the last: folders and tables may be sorted."""

@@ -11,9 +11,7 @@ K = "k\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 def summary(found: Findings) -> str:
     config, run = found.run.config, found.run
     kind = "autoencoder" if run.deterministic else "variational autoencoder"
-    likelihood = config["likelihood"]
-    details = ", ".join(f"{k} {v}" for k, v in likelihood.items() if k != "name")
-    noise = f"{likelihood['name'].replace('_', ' ')} likelihood{f' ({details})' if details else ''}"
+    noise = _noise(config["likelihood"])
     units = run.model.latent.size
     networks = f"{config['encoder']['name']} encoder, {config['decoder']['name']} decoder"
     parts = [f"{networks}, {units} latent unit{'s' if units > 1 else ''}"]
@@ -25,6 +23,16 @@ def summary(found: Findings) -> str:
         parts += [f"values binarised ({run.binarize})"]
     article = "A conditional" if run.conditional else "An" if run.deterministic else "A"
     return f"{article} {kind}: {'; '.join(parts)}. Data: {run.schema.describe()}."
+
+
+def _noise(likelihood: dict) -> str:
+    """The likelihood's name and options; of a table's columns that of every measure."""
+    details = {option: value for option, value in likelihood.items() if option != "name"}
+    if likelihood["name"] == "joint":
+        laws = (law if isinstance(law, str) else law["name"] for law in details.values())
+        return f"likelihoods {', '.join(law.replace('_', ' ') for law in laws)}"
+    shown = ", ".join(f"{option} {value}" for option, value in details.items())
+    return f"{likelihood['name'].replace('_', ' ')} likelihood{f' ({shown})' if shown else ''}"
 
 
 def cards(found: Findings) -> list[tuple[str, str, str, str]]:

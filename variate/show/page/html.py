@@ -5,9 +5,10 @@ from html import escape
 
 from variate.show.page.parts import Keys, Picture, Section
 
-__all__ = ["card", "section", "table"]
+__all__ = ["card", "listing", "section", "table"]
 
 LONGEST = 18  # characters of a name beside a picture; the rest shows where the pointer rests on it
+MOST_NAMED = 12  # columns whose names have room in the usual type
 STRETCHED = 2  # CSS pixels that a pixel of a sheet may take
 
 
@@ -17,7 +18,8 @@ def section(drawn: Section) -> str:
         return ""
     text = (f"<p>{escape(drawn.text)}</p>" if drawn.text else "") + _legend(drawn.keys)
     figures = "\n".join(map(_figure, drawn.pictures))
-    return f'<section><h2>{escape(drawn.title)}</h2>{text}\n<div class="figures">\n{figures}\n</div></section>'
+    grid = "figures small" if all(picture.small for picture in drawn.pictures) else "figures"
+    return f'<section><h2>{escape(drawn.title)}</h2>{text}\n<div class="{grid}">\n{figures}\n</div></section>'
 
 
 def _figure(picture: Picture) -> str:
@@ -37,7 +39,7 @@ def _kind(picture: Picture) -> str:
     if not picture.sheet:
         return 'chart"'
     if picture.dark is not None:
-        return 'sheet"'
+        return 'sheet narrow"' if len(picture.columns) > MOST_NAMED else 'sheet"'
     return f'sheet pixels" style="max-width: {STRETCHED * _width(picture.light)}px"'
 
 
@@ -78,3 +80,13 @@ def table(title: str, rows: list[tuple[str, str, str, str]]) -> str:
 
 def _row(name: str, label: str, value: str, note: str) -> str:
     return f'<tr id="{name}"><th scope="row">{label}</th><td class="value">{value}</td><td>{note}</td></tr>'
+
+
+def listing(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Rows under headings; nothing at all without rows."""
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    lines = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    table = f'<table class="listing">\n<tr>{head}</tr>\n{lines}\n</table>'
+    return f"<section><h2>{escape(title)}</h2>\n{table}</section>"

@@ -45,7 +45,7 @@ EXPLAINED = {  # figure → (label, note), in the order of the table
 def rows(found: Findings) -> list[tuple[str, str, str, str]]:
     """(id, what it is, value, note) of every number."""
     known = [name for name in EXPLAINED if name in found.figures]
-    new = [name for name in found.figures if name not in EXPLAINED and not isinstance(found.figures[name], list)]
+    new = [name for name in found.figures if name not in EXPLAINED and not isinstance(found.figures[name], list | dict)]
     listed = []
     for name in known + new:
         label, note = EXPLAINED.get(name, (name, ""))
@@ -69,7 +69,7 @@ def _facts(found: Findings) -> dict[str, tuple[str, object, str]]:
     run, last = found.run, [record for record in found.records if "seconds" in record][-1:]
     facts: dict[str, tuple[str, object, str]] = {
         "trained_on": ("trained on", run.info["data"], run.schema.describe()),
-        "dimensions": ("D", run.schema.x.size, "values in one example"),
+        "dimensions": ("D", run.schema.size, "values in one example"),
         "weights": ("weights", sum(p.numel() for p in run.model.parameters()), "numbers that were learned"),
         "kept_epoch": ("epoch kept", run.info["epoch"], "the best on the validation rows"),
         "seed": ("seed of the training", run.info["seed"], ""),

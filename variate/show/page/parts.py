@@ -12,6 +12,7 @@ class Picture(NamedTuple):
 
     ``rows`` and ``columns``: names beside the lines of a sheet and under its columns. ``keys``: (colour, name) of what
     is in it. ``sheet``: made of tiles that fill it to its edges; else it is a chart. ``wide``: as wide as the page.
+    ``small``: one of many, its name above it.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Picture(NamedTuple):
     keys: Keys = ()
     sheet: bool = False
     wide: bool = False
+    small: bool = False
 
 
 class Section(NamedTuple):

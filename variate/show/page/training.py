@@ -38,7 +38,7 @@ def lines(run: Run, records: list[dict]) -> tuple[dict[str, list[float]], str]:
     """
     name, up, scale = "elbo_nats", "ELBO, nats per example", 1.0
     if name not in records[0]["validation"]:
-        name, up, scale = "squared_error", "squared error per value", 1 / run.schema.x.size
+        name, up, scale = "squared_error", "squared error per value", 1 / run.schema.size
     means = {part: [record[part][name] for record in records] for part in ("train", "validation")}
     return {part: [math.nan if mean is None else mean * scale for mean in line] for part, line in means.items()}, up
 
