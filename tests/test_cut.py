@@ -124,7 +124,7 @@ def ladder() -> Model:
 def sequential() -> Model:
     encoder, decoder = mlp.Encoder((BITS,), 0, hidden=()), mlp.Decoder((1,), (BITS,), 0, hidden=())
     latent = Flat(Diagonal(BITS, 1), Standard(1, 0))
-    model = Model(encoder, latent, decoder, Autoregressive(decoder.features, BINARY), None)
+    model = model_of(encoder, latent, decoder, Autoregressive(decoder.features, BINARY))
     return randomised(model, latent.posterior.linear)
 
 
@@ -231,7 +231,7 @@ class TestLadder:
         """KL(q₁‖p₁), and E_{q₁} KL(q₂‖p₂) of the group below, against many samples."""
         x = rows(ladder)
         with torch.no_grad():
-            draw = ladder.infer(x, None, torch.randn(100_000, ROWS, TOP + BOTTOM, dtype=torch.float64))
+            draw = ladder.infer(record(x), None, torch.randn(100_000, ROWS, TOP + BOTTOM, dtype=torch.float64))
         for one, rate in zip(draw.groups, draw.rates_nats(), strict=True):
             ratio = one.log_q - one.log_p
             error = 4.5 * ratio.std(0) / len(ratio) ** 0.5
@@ -240,7 +240,7 @@ class TestLadder:
     def test_code_of_an_embedding_is_the_code_without_noise(self, ladder):
         x = rows(ladder)
         features = ladder.encoder(x, None)
-        still = ladder.infer(x, None, torch.zeros(1, ROWS, TOP + BOTTOM, dtype=torch.float64))
+        still = ladder.infer(record(x), None, torch.zeros(1, ROWS, TOP + BOTTOM, dtype=torch.float64))
         torch.testing.assert_close(ladder.latent.code_at(ladder.latent.embed(features, None), None), still.code[0])
 
     def test_doubly_reparameterized_gradient_is_right_in_expectation_or_refused(self, ladder):

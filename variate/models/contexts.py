@@ -78,7 +78,7 @@ class Fields(Context):
     """Columns of a table, as a reader shows them, v → [v, silu(W v + b)], (B, width + hidden); missing cells too."""
 
     def __init__(self, schema: Schema, *, hidden: int = 32):
-        if not schema.given:
+        if not schema.table or not schema.given:
             raise UserError("a model of a table that is told of some columns needs their names: say them with --given.")
         if hidden < 0:
             raise UserError(f"context.hidden={hidden} must be at least 0.")
