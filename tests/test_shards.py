@@ -78,9 +78,9 @@ def test_rows_in_shards_are_the_rows_in_memory(tmp_path, small_memory, kind):
         near = replace(near, schema=near.schema.with_kind(far.schema.x.kind))
         assert far.schema == near.schema
         index = noise.permutation("rows", n=len(near))[:40]
-        assert torch.equal(far.batch(index).input, near.batch(index).input)
+        assert torch.equal(far.batch(index).input["x"].units, near.batch(index).input["x"].units)
         for a, b in zip(far.batches(7), near.batches(7), strict=True):
-            assert torch.equal(a.input, b.input)
+            assert torch.equal(a.input["x"].units, b.input["x"].units)
 
 
 @pytest.mark.parametrize("cut", [1, 1000, 1 << 26])
@@ -414,11 +414,16 @@ def test_a_run_goes_on_with_its_images_only(tmp_path, small_memory):
     assert model_bytes(place) == model_bytes(tmp_path / "whole")
 
 
-def test_nan_in_any_shard_is_named_with_its_row(tmp_path, small_memory):
+def test_infinity_in_any_shard_is_named_with_its_row_and_nan_is_missing(tmp_path, small_memory):
     values = table(ROWS)
     values[201, 3] = np.nan
-    with pytest.raises(UserError, match=r"^row 201 of the data holds NaN or infinity \(value 3 of it\)"):
-        load(save(tmp_path, values))
+    rows = load(save(tmp_path / "holes", values))
+    assert rows.schema.x.missing
+    np.testing.assert_allclose(rows.schema.x.kind.offset, np.nanmean(values.astype(np.float64), 0), rtol=1e-9)
+    np.testing.assert_allclose(rows.schema.x.kind.scale, np.nanstd(values.astype(np.float64), 0), rtol=1e-9)
+    values[201, 3] = np.inf
+    with pytest.raises(UserError, match=r"^row 201 of the data holds infinity \(value 3 of it\)"):
+        load(save(tmp_path / "infinite", values))
 
 
 def test_numbers_too_large_to_count_with_are_refused_in_shards_too(tmp_path, small_memory):

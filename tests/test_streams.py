@@ -225,8 +225,8 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path, monkey
 def test_rows_that_are_no_images_make_no_picture_and_it_is_told_first(tmp_path):
     schema = run("table").schema
     with pytest.raises(UserError, match="are no images"):
-        outputs.check(tmp_path / "a.png", outputs.ARRAYS, schema)
-    outputs.check(tmp_path / "new" / "folders" / "a.png", outputs.ARRAYS, run("plain").schema)
+        outputs.check_rows(tmp_path / "a.png", schema)
+    outputs.check_rows(tmp_path / "new" / "folders" / "a.png", run("plain").schema)
     assert os.listdir(tmp_path) == []
 
 

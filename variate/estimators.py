@@ -242,11 +242,11 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Arrays and frames as scikit-learn wants them checked; what ``load`` alone knows, as it is."""
         if _brings_its_own(X):
             return X
+        if hasattr(X, "columns") and len(set(X.columns)) < len(X.columns):
+            raise UserError("two columns of the data have the same name: rename one of them.")
         if self._is_table(X, reset):
             return validate_data(self, X, reset=reset, skip_check_array=True)  # pyright: ignore[reportArgumentType]
         if hasattr(X, "columns"):  # a frame, whose names scikit-learn keeps
-            if len(set(X.columns)) < len(X.columns):
-                raise UserError("two columns of the data have the same name: rename one of them.")
             cells(X)
         elif not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
             X = cells(X)
@@ -272,6 +272,11 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             return self.run_.model.labelling is not None
         recipe = config.load_recipe(self.recipe or self._recipe or "vector", self._overrides())
         return recipe["labelling"]["name"] != "none"
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def _seed(self) -> int:
         given = self.random_state
@@ -343,7 +348,6 @@ class VAE(_Estimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
         if self._predicts():
             tags.estimator_type, tags.classifier_tags, tags.target_tags.required = "classifier", ClassifierTags(), True
         return tags
