@@ -2,9 +2,9 @@
 
     VARIATE_DATA=folder python benchmarks/adult.py
 
-Fits the default recipe to ``adult.data`` as it lies and prints −log P in nats per row, importance-weighted, and how much
-more independent columns, a Chow–Liu tree and latent classes need, with the paired error over the rows. Numbers are whole
-and their bins 1 wide for all of them.
+Fits the default recipe to ``adult.data`` as it lies and prints −log P in nats per row, importance-weighted, and how
+much more independent columns, a Chow–Liu tree and latent classes need, with the paired error over the rows. Numbers
+are whole and their bins 1 wide for all of them.
 """
 
 import argparse
